@@ -1,0 +1,48 @@
+"""What the operator writes: little to create, nothing at rest."""
+
+import time
+
+from cluster import Cluster, Kube
+from shapes import bundle, instance, secret, serve
+
+REST_SECONDS = 30
+
+
+def versions(kube: Kube) -> dict[str, str]:
+    """Resource versions of everything the operator may write here."""
+    found = {}
+    for kind in ("modelbundles", "sdinstances", "deployments", "services", "jobs", "persistentvolumeclaims"):
+        for item in kube.list(kind):
+            found[f"{kind}/{item['metadata']['name']}"] = item["metadata"]["resourceVersion"]
+    return found
+
+
+def test_one_instance_costs_at_most_six_writes(kube: Kube, cluster: Cluster) -> None:
+    kube.apply(bundle(), secret())
+    kube.wait_condition("modelbundle", "shapes", "Ready")
+    time.sleep(2)
+    before = cluster.operator_writes()
+    kube.apply(instance("counted"))
+    kube.wait_condition("sdinstance", "counted", "Ready", seconds=300)
+    time.sleep(2)
+    writes = cluster.operator_writes() - before
+    print(f"API writes for one SDInstance from apply to Ready: {writes:.0f}")
+    assert writes <= 6
+
+
+def test_nothing_is_written_at_rest(kube: Kube, cluster: Cluster) -> None:
+    serve(kube)
+    time.sleep(5)
+    before, seen = cluster.operator_writes(), versions(kube)
+    time.sleep(REST_SECONDS)
+    assert cluster.operator_writes() == before
+    assert versions(kube) == seen
+
+
+def test_a_restarted_operator_writes_nothing(kube: Kube, cluster: Cluster) -> None:
+    serve(kube)
+    seen = versions(kube)
+    cluster.kill_operator()
+    cluster.wait_operator()
+    time.sleep(10)
+    assert versions(kube) == seen
