@@ -1,7 +1,9 @@
 """`make demo` and `make demo-down`: from an empty machine to a picture, and back.
 
-Drives the same commands a user would type (hack/install, kubectl, an HTTP request); needs only Python's standard
-library. It knows nothing of how the cluster or the images are made.
+    python3 demo/run.py up | down | picture PROMPT FILE
+
+Drives the same commands a user would type (hack/install, kubectl, an HTTP request); needs only
+Python's standard library. It knows nothing of how the cluster or the images are made.
 """
 
 import base64
@@ -46,7 +48,7 @@ def conditions(kind: str, name: str) -> dict[str, dict[str, str]]:
 
 
 def wait_ready(kind: str, name: str) -> None:
-    """Waits for Ready, printing each change of its message; a Stalled object ends the demo with its reason."""
+    """Waits for Ready, printing each change of its message; a Stalled object ends the demo."""
     deadline, said = time.monotonic() + READY_SECONDS, ""
     while time.monotonic() < deadline:
         found = conditions(kind, name)
@@ -69,7 +71,9 @@ def forward_pid_file() -> pathlib.Path:
 
 def service_address() -> str:
     """An address of the Service on this machine: the node port where it answers, else a port-forward."""
-    port = kubectl("-n", NAMESPACE, "get", "service", INSTANCE, "-o", "jsonpath={.spec.ports[0].nodePort}").strip()
+    port = kubectl(
+        "-n", NAMESPACE, "get", "service", INSTANCE, "-o", "jsonpath={.spec.ports[0].nodePort}"
+    ).strip()
     address = f"http://127.0.0.1:{port}"
     if port and answers(address, seconds=10):
         return address
@@ -77,7 +81,15 @@ def service_address() -> str:
     local = random.randint(20_000, 30_000)
     with (STATE / "port-forward.log").open("w") as log:
         forward = subprocess.Popen(
-            ["hack/cluster", "kubectl", "-n", NAMESPACE, "port-forward", f"service/{INSTANCE}", f"{local}:{PORT}"],
+            [
+                "hack/cluster",
+                "kubectl",
+                "-n",
+                NAMESPACE,
+                "port-forward",
+                f"service/{INSTANCE}",
+                f"{local}:{PORT}",
+            ],
             cwd=ROOT,
             stdout=log,
             stderr=log,
@@ -116,9 +128,18 @@ def credentials() -> tuple[str, str]:
     return (base64.b64decode(data["username"]).decode(), base64.b64decode(data["password"]).decode())
 
 
-def picture(address: str, user: str, password: str) -> pathlib.Path:
-    """Asks A1111's txt2img for PROMPT and writes the PNG."""
-    body = {"prompt": PROMPT, "steps": 20, "cfg_scale": 3, "width": 64, "height": 64, "seed": 1, "sampler_name": "Euler a"}
+def picture(address: str, *, prompt: str, target: pathlib.Path) -> None:
+    """Asks A1111's txt2img for the prompt and writes the PNG."""
+    user, password = credentials()
+    body = {
+        "prompt": prompt,
+        "steps": 20,
+        "cfg_scale": 3,
+        "width": 64,
+        "height": 64,
+        "seed": 1,
+        "sampler_name": "Euler a",
+    }
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     request = urllib.request.Request(
         f"{address}/sdapi/v1/txt2img",
@@ -129,10 +150,10 @@ def picture(address: str, user: str, password: str) -> pathlib.Path:
         with urllib.request.urlopen(request, timeout=300) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
-        raise DemoError(f"txt2img answered {error.code}: {error.read().decode(errors='replace')[:500]}") from error
-    target = STATE / "picture.png"
+        raise DemoError(
+            f"txt2img answered {error.code}: {error.read().decode(errors='replace')[:500]}"
+        ) from error
     target.write_bytes(base64.b64decode(answer["images"][0]))
-    return target
 
 
 def step(title: str) -> None:
@@ -151,10 +172,9 @@ def up() -> None:
     wait_ready("sdinstance", INSTANCE)
     step(f"a picture: “{PROMPT}”")
     address = service_address()
+    target = STATE / "picture.png"
+    picture(address, prompt=PROMPT, target=target)
     user, password = credentials()
-    target = picture(address, user, password)
-    curl = f"curl -su {user}:{password} {address}/sdapi/v1"
-    body = '{"prompt": "a small blue star on a black background", "steps": 20, "cfg_scale": 3, "width": 64, "height": 64}'
     print(f"""
   address      {address}   (API page: {address}/docs)
   credentials  {user} / {password}
@@ -162,15 +182,17 @@ def up() -> None:
   took         {(time.monotonic() - began) / 60:.1f} minutes
 
 Try next:
-  {curl}/txt2img -H 'Content-Type: application/json' -d '{body}' | jq -r '.images[0]' | base64 -d > star.png
-  hack/cluster kubectl -n {NAMESPACE} scale sdinstance/{INSTANCE} --replicas=2 && hack/cluster kubectl get sd -A --watch
+  curl -su {user}:{password} {address}/sdapi/v1/sd-models
+  python3 demo/run.py picture "a small blue star on a black background" star.png
+  hack/cluster kubectl -n {NAMESPACE} scale sdinstance/{INSTANCE} --replicas=2
   make demo-down
 """)
 
 
 def down() -> None:
     stop_forward()
-    if subprocess.run(["hack/cluster", "owned"], cwd=ROOT, check=False).returncode == 0:
+    which = subprocess.run(["hack/cluster", "which"], cwd=ROOT, capture_output=True, text=True, check=True)
+    if which.stdout.strip() != "existing":
         subprocess.run(["hack/cluster", "down", "--purge"], cwd=ROOT, check=True)
         return
     for arguments in (
@@ -178,12 +200,22 @@ def down() -> None:
         ["delete", "namespace", NAMESPACE, "--ignore-not-found"],
     ):
         kubectl(*arguments)
-    subprocess.run(["hack/cluster", "helm", "uninstall", "sd-operator", "-n", "sd-operator"], cwd=ROOT, check=True)
+    subprocess.run(
+        ["hack/cluster", "helm", "uninstall", "sd-operator", "-n", "sd-operator"], cwd=ROOT, check=True
+    )
 
 
 def main() -> None:
     try:
-        {"up": up, "down": down}[sys.argv[1]]()
+        match sys.argv[1:]:
+            case ["up"]:
+                up()
+            case ["down"]:
+                down()
+            case ["picture", prompt, target]:
+                picture(service_address(), prompt=prompt, target=pathlib.Path(target))
+            case _:
+                sys.exit("usage: python3 demo/run.py up | down | picture PROMPT FILE")
     except DemoError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:

@@ -1,9 +1,10 @@
 """Writes the CLIP tokenizer files (vocab.json, merges.txt) from OpenAI's BPE table.
 
-The table (MIT licence, OpenAI CLIP) ships inside the PyPI package `open_clip_torch` as
+The table (MIT licence, OpenAI CLIP) ships inside the Python package `open_clip_torch` as
 `open_clip/bpe_simple_vocab_16e6.txt.gz`; unzip the wheel and pass that file:
 
-    python hack/make_tokenizer.py bpe_simple_vocab_16e6.txt.gz runtime/sd_runtime/models/configs/clip_tokenizer
+    folder=runtime/sd_runtime/models/configs/clip_tokenizer
+    python hack/make_tokenizer.py bpe_simple_vocab_16e6.txt.gz $folder
 """
 
 import gzip
@@ -17,7 +18,11 @@ VOCABULARY_SIZE = 49_408
 
 def byte_alphabet() -> list[str]:
     """The 256 printable stand-ins for byte values, in the order of their token ids."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     rest = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + n) for n in range(len(rest))]
 

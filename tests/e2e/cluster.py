@@ -24,7 +24,12 @@ class Cluster:
 
     def run(self, *arguments: str, stdin: str | None = None) -> str:
         done = subprocess.run(
-            ["kubectl", *arguments], env=self.environment, input=stdin, capture_output=True, text=True, check=False
+            ["kubectl", *arguments],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
@@ -32,19 +37,23 @@ class Cluster:
 
     def operator_pod(self) -> str:
         selector = "app.kubernetes.io/name=sd-operator,app.kubernetes.io/component=operator"
-        pods = json.loads(self.run("-n", OPERATOR_NAMESPACE, "get", "pods", "-l", selector, "-o", "json"))["items"]
+        pods = json.loads(self.run("-n", OPERATOR_NAMESPACE, "get", "pods", "-l", selector, "-o", "json"))[
+            "items"
+        ]
         running = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
         assert len(running) == 1, [pod["metadata"]["name"] for pod in pods]
         return str(running[0]["metadata"]["name"])
 
     def kill_operator(self) -> None:
-        self.run("-n", OPERATOR_NAMESPACE, "delete", "pod", self.operator_pod(), "--grace-period=0", "--force")
+        self.run(
+            "-n", OPERATOR_NAMESPACE, "delete", "pod", self.operator_pod(), "--grace-period=0", "--force"
+        )
 
     def wait_operator(self) -> None:
         self.run("-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/sd-operator", "--timeout=120s")
 
     def pod_metrics(self, namespace: str, pod: str, port: int) -> dict[str, float]:
-        """A pod's Prometheus samples, by series; through the API server, so that no address must be reachable."""
+        """A pod's Prometheus samples, by series, asked for through the API server."""
         text = self.run("get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics")
         samples = re.findall(r"^([a-zA-Z_:][\w:]*(?:\{.*\})?) (\S+)$", text, re.M)
         return {series: float(value) for series, value in samples}
@@ -66,9 +75,17 @@ class Kube:
 
     def create_namespace(self) -> None:
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": self.namespace, "labels": labels},
+        }
         self.cluster.run("apply", "-f", "-", stdin=json.dumps(manifest))
-        self.wait(lambda: "default" in self.run("get", "serviceaccounts", "-o", "name"), "the default service account", 30)
+        self.wait(
+            lambda: "default" in self.run("get", "serviceaccounts", "-o", "name"),
+            "the default service account",
+            30,
+        )
 
     def delete_namespace(self) -> None:
         self.cluster.run("delete", "namespace", self.namespace, "--wait=false")
@@ -86,7 +103,7 @@ class Kube:
         return found
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float) -> Any:
-        """The first true value of the condition; ClusterError with what was waited for after the time is up."""
+        """The first true value of the condition; ClusterError when the time is up."""
         deadline, last = time.monotonic() + seconds, ""
         while time.monotonic() < deadline:
             try:
@@ -102,11 +119,16 @@ class Kube:
         """The named condition, {} while there is none or while it speaks of an older generation."""
         found = self.get(kind, name)
         for condition in found.get("status", {}).get("conditions", []):
-            if condition["type"] == type_ and condition.get("observedGeneration") == found["metadata"]["generation"]:
+            if (
+                condition["type"] == type_
+                and condition.get("observedGeneration") == found["metadata"]["generation"]
+            ):
                 return dict(condition)
         return {}
 
-    def wait_condition(self, kind: str, name: str, type_: str, *, status: str = "True", seconds: float = 180) -> Manifest:
+    def wait_condition(
+        self, kind: str, name: str, type_: str, *, status: str = "True", seconds: float = 180
+    ) -> Manifest:
         def reached() -> Manifest | None:
             condition = self.condition(kind, name, type_)
             return condition if condition.get("status") == status else None

@@ -1,7 +1,8 @@
 """End-to-end tests: a real API server, kubelet and images, with the operator installed by hack/install.
 
-Nothing is mocked. Each feature has a file and a namespace of its own, in which Pod Security `restricted` is enforced.
-A kube-context that is not the project's is refused unless KUBE_CONTEXT names it.
+Nothing is mocked. Each feature has a file and a namespace of its own, in which Pod Security
+`restricted` is enforced. A kube-context that is not the project's is refused unless KUBE_CONTEXT
+names it.
 """
 
 import os
@@ -32,7 +33,10 @@ def cluster() -> Cluster:
     cluster = Cluster(environment=environment)
     context = cluster.run("config", "current-context").strip()
     if context not in OWN_CONTEXTS | {os.environ.get("KUBE_CONTEXT", "")}:
-        pytest.exit(f"refusing to test on kube-context {context!r}: set KUBE_CONTEXT={context} to allow it", returncode=3)
+        pytest.exit(
+            f"refusing to test on kube-context {context!r}: set KUBE_CONTEXT={context} to allow it",
+            returncode=3,
+        )
     return cluster
 
 

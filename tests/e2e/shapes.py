@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from cluster import Kube, Manifest
-from model.shapes import BACKGROUNDS, COLOURS
 from PIL import Image
+
+from model.shapes import BACKGROUNDS, COLOURS
 
 USER, PASSWORD = "demo", "shapes-and-colours"
 API = "sdoperator.dev/v1alpha1"
@@ -57,7 +58,9 @@ def serve(kube: Kube) -> None:
     kube.wait_condition("sdinstance", "shapes", "Ready", seconds=300)
 
 
-def call(url: str, path: str, body: Manifest | None = None, *, auth: bool = True, seconds: float = 120) -> Any:
+def call(
+    url: str, path: str, body: Manifest | None = None, *, auth: bool = True, seconds: float = 120
+) -> Any:
     """JSON of a request; urllib.error.HTTPError for a status of 400 or more."""
     request = urllib.request.Request(f"{url}{path}", data=None if body is None else json.dumps(body).encode())
     request.add_header("Content-Type", "application/json")

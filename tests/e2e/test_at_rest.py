@@ -1,11 +1,12 @@
 """What the operator writes: little to create, nothing at rest."""
 
+import os
 import time
 
 from cluster import Cluster, Kube
 from shapes import bundle, instance, secret, serve
 
-REST_SECONDS = 30
+REST_SECONDS = int(os.environ.get("E2E_REST_SECONDS", "30"))
 
 
 def versions(kube: Kube) -> dict[str, str]:

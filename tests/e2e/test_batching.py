@@ -61,7 +61,9 @@ def test_ten_at_once_all_get_their_picture(kube: Kube) -> None:
         colours: list[Any] = [None] * 10
 
         def one(index: int) -> None:
-            colours[index] = call(url, "/sdapi/v1/txt2img", ask(f"a red circle {index}", seed=index, steps=10))
+            colours[index] = call(
+                url, "/sdapi/v1/txt2img", ask(f"a red circle {index}", seed=index, steps=10)
+            )
 
         threads = [threading.Thread(target=one, args=(index,)) for index in range(10)]
         for thread in threads:

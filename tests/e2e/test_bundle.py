@@ -41,7 +41,12 @@ def test_the_wrong_family_is_refused(kube: Kube) -> None:
 def test_plain_http_and_several_files_on_one_volume(kube: Kube) -> None:
     manifest = bundle("several", file={"source": {"http": {"url": HUB}}, "fileName": "one.safetensors"})
     manifest["spec"]["files"].append(
-        {"name": "two", "type": "Checkpoint", "fileName": "two.safetensors", "source": {"huggingFace": HUB_FILE}}
+        {
+            "name": "two",
+            "type": "Checkpoint",
+            "fileName": "two.safetensors",
+            "source": {"huggingFace": HUB_FILE},
+        }
     )
     kube.apply(manifest)
     kube.wait_condition("modelbundle", "several", "Ready")
@@ -70,7 +75,9 @@ def test_the_api_server_refuses(kube: Kube, change: dict[str, object]) -> None:
 
 def test_two_files_of_one_name_are_refused(kube: Kube) -> None:
     manifest = bundle("twice")
-    manifest["spec"]["files"].append({"name": "other", "type": "Checkpoint", "source": {"huggingFace": HUB_FILE}})
+    manifest["spec"]["files"].append(
+        {"name": "other", "type": "Checkpoint", "source": {"huggingFace": HUB_FILE}}
+    )
     try:
         kube.apply(manifest)
     except ClusterError as error:

@@ -11,7 +11,9 @@ CHART = str(ROOT / "charts" / "sd-operator")
 
 
 def helm(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["helm", *arguments], env=cluster.environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["helm", *arguments], env=cluster.environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_lint_is_clean(cluster: Cluster) -> None:

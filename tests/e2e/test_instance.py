@@ -6,7 +6,10 @@ from shapes import bundle, instance, secret, serve
 
 
 def test_an_instance_waits_for_its_bundle_by_name(kube: Kube) -> None:
-    kube.apply(secret(), instance("early", models=[{"name": "later"}], checkpoint={"bundle": "later", "file": "base"}))
+    kube.apply(
+        secret(),
+        instance("early", models=[{"name": "later"}], checkpoint={"bundle": "later", "file": "base"}),
+    )
     ready = kube.wait_condition("sdinstance", "early", "Ready", status="False")
     assert "later" in ready["message"]
     kube.apply(bundle("later"))
@@ -30,17 +33,25 @@ def test_auth_without_a_secret_is_refused_by_the_api_server(kube: Kube) -> None:
 def test_scale_one_two_zero_one(kube: Kube) -> None:
     serve(kube)
     kube.run("scale", "sdinstance/shapes", "--replicas=2")
-    kube.wait(lambda: kube.get("sdinstance", "shapes")["status"].get("replicas") == 2, "two replicas in the status", 120)
+    kube.wait(
+        lambda: kube.get("sdinstance", "shapes")["status"].get("replicas") == 2,
+        "two replicas in the status",
+        120,
+    )
     kube.wait(lambda: len(kube.pods("shapes")) == 2, "two pods", 60)
     kube.run("scale", "sdinstance/shapes", "--replicas=0")
     kube.wait(
-        lambda: kube.condition("sdinstance", "shapes", "Ready").get("reason") == "ScaledToZero", "ScaledToZero", 60
+        lambda: kube.condition("sdinstance", "shapes", "Ready").get("reason") == "ScaledToZero",
+        "ScaledToZero",
+        60,
     )
     kube.wait(lambda: not kube.pods("shapes"), "no pods", 90)
     kube.run("scale", "sdinstance/shapes", "--replicas=1")
     kube.wait(
-        lambda: kube.condition("sdinstance", "shapes", "Ready").get("reason") not in ("ScaledToZero", None)
-        and kube.condition("sdinstance", "shapes", "Ready").get("status") == "True",
+        lambda: (
+            kube.condition("sdinstance", "shapes", "Ready").get("reason") not in ("ScaledToZero", None)
+            and kube.condition("sdinstance", "shapes", "Ready").get("status") == "True"
+        ),
         "Ready with one replica",
         180,
     )
@@ -61,7 +72,7 @@ def test_what_is_deleted_or_changed_by_hand_is_repaired(kube: Kube) -> None:
 
 
 def test_a_gpu_instance_asks_for_a_gpu_and_does_not_pretend(kube: Kube) -> None:
-    """The node offers devices that do not exist: the pod gets one, and the runtime says that CUDA is not there."""
+    """The node's devices do not exist: the pod gets one, and the runtime says that CUDA is not there."""
     kube.apply(bundle(), secret(), instance("gpu", gpu={"backend": "Whole"}))
     pod = kube.wait(lambda: kube.pods("gpu"), "a pod", 120)[0]
     resources = pod["spec"]["containers"][0]["resources"]

@@ -10,11 +10,12 @@ from shapes import bundle, instance, secret
 SLOW_SERVER = """
 import asyncio, itertools, sys
 from aiohttp import ClientSession, web
+HUB = "http://hub.sd-demo.svc/sd-operator/shapes-sd15/resolve/main/shapes-sd15.safetensors"
 served = 0
 async def file(request):
     global served
     async with ClientSession() as session:
-        async with session.get("http://hub.sd-demo.svc/sd-operator/shapes-sd15/resolve/main/shapes-sd15.safetensors") as answer:
+        async with session.get(HUB) as answer:
             content = await answer.read()
     start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
     body = content[start:]
@@ -88,7 +89,9 @@ def test_killed_in_the_middle_of_a_fetch(kube: Kube, cluster: Cluster) -> None:
     kube.wait_condition("modelbundle", "slow", "Ready", seconds=180)
     assert len(kube.list("jobs", "sdoperator.dev/bundle=slow")) == 1
     size = kube.get("modelbundle", "slow")["status"]["files"][0]["size"]
-    count = json.loads(cluster.run("get", "--raw", f"/api/v1/namespaces/{kube.namespace}/services/slow:80/proxy/count"))
+    count = json.loads(
+        cluster.run("get", "--raw", f"/api/v1/namespaces/{kube.namespace}/services/slow:80/proxy/count")
+    )
     assert count["served"] == size, "the file was downloaded once"
 
 

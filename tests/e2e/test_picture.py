@@ -65,7 +65,13 @@ def test_no_credentials_no_service(kube: Kube) -> None:
 
 def test_bad_input_is_named_and_never_a_traceback(kube: Kube) -> None:
     with kube.service_url("shapes") as url:
-        for fields in ({"sampler_name": "No Such"}, {"steps": 0}, {"width": 7}, {"enable_hr": True}, {"steps": "many"}):
+        for fields in (
+            {"sampler_name": "No Such"},
+            {"steps": 0},
+            {"width": 7},
+            {"enable_hr": True},
+            {"steps": "many"},
+        ):
             code, body = status_of(url, "/sdapi/v1/txt2img", ask("a red circle", **fields))
             assert code == 422, fields
             assert next(iter(fields)) in json.dumps(body), fields
@@ -74,7 +80,9 @@ def test_bad_input_is_named_and_never_a_traceback(kube: Kube) -> None:
 
 def test_outputs_are_saved_in_the_pod(kube: Kube, cluster: Cluster) -> None:
     pod = kube.pods("shapes")[0]["metadata"]["name"]
-    listing = kube.run("exec", pod, "-c", "runtime", "--", "python", "-c", "import os; print(list(os.walk('/outputs')))")
+    listing = kube.run(
+        "exec", pod, "-c", "runtime", "--", "python", "-c", "import os; print(list(os.walk('/outputs')))"
+    )
     assert "txt2img-images" in listing
     assert ".png" in listing
 
@@ -84,7 +92,9 @@ def test_a_changed_password_is_taken_without_a_restart(kube: Kube) -> None:
         pod = kube.pods("shapes")[0]["metadata"]["uid"]
         changed = secret() | {"stringData": {"username": "demo", "password": "another"}}
         kube.apply(changed)
-        kube.wait(lambda: status_of(url, "/sdapi/v1/samplers")[0] == 401, "the old password to be refused", 150)
+        kube.wait(
+            lambda: status_of(url, "/sdapi/v1/samplers")[0] == 401, "the old password to be refused", 150
+        )
         assert kube.pods("shapes")[0]["metadata"]["uid"] == pod
         kube.apply(secret())
         kube.wait(lambda: status_of(url, "/sdapi/v1/samplers")[0] == 200, "the old password to be back", 150)
@@ -94,6 +104,10 @@ def test_zz_deleting_leaves_the_volume(kube: Kube) -> None:
     claim = kube.get("modelbundle", "shapes")["status"]["volume"]["claimName"]
     kube.run("delete", "sdinstance/shapes", "modelbundle/shapes", "--timeout=60s")
     kube.wait(lambda: not kube.list("deployments"), "the Deployment to be collected", 60)
-    kube.wait(lambda: not [s for s in kube.list("services") if s["metadata"]["name"] == "shapes"], "the Service to go", 60)
+    kube.wait(
+        lambda: not [s for s in kube.list("services") if s["metadata"]["name"] == "shapes"],
+        "the Service to go",
+        60,
+    )
     kube.wait(lambda: not kube.list("jobs"), "the fetch Jobs to be collected", 60)
     assert kube.get("persistentvolumeclaim", claim)["status"]["phase"] == "Bound"

@@ -1,0 +1,124 @@
+"""The manifest of a volume: which files lie on it, whole and verified, and where each came from.
+
+`.sd-operator/manifest.json`, one entry per path. It is replaced by rename, so a reader sees the old or the
+new one and needs no lock; writers take the lock, because several fetches may end at once. What it says about
+a file was true when the file was renamed into place; whoever needs it to be true now hashes the file.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path, PurePosixPath
+
+from sd_modelfiles import place
+
+VERSION = 1
+
+
+class ManifestError(Exception):
+    """The manifest cannot be understood; the message names the file and the fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    path: str  # relative to the root of the volume
+    size: int
+    sha256: str
+    type: str
+    family: str
+    source: str  # without credentials
+    name: str  # of the file in its bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    files: tuple[Entry, ...] = ()
+
+    def at(self, path: str) -> Entry | None:
+        return next((entry for entry in self.files if entry.path == path), None)
+
+    def with_entry(self, entry: Entry) -> "Manifest":
+        others = [other for other in self.files if other.path != entry.path]
+        return Manifest(tuple(sorted([*others, entry], key=lambda each: each.path)))
+
+
+def path_in(root: Path) -> Path:
+    return root / place.OWN_FOLDER / "manifest.json"
+
+
+def load(root: Path) -> Manifest:
+    """The manifest of a volume; an empty one when nothing has been fetched to it yet."""
+    path = path_in(root)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Manifest()
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8 text") from error
+    try:
+        return _decode(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: {str(error)[:300]}") from error
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the volume's writers' lock; it is free again when the holder ends, however it ends."""
+    folder = root / place.OWN_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def save(root: Path, manifest: Manifest) -> None:
+    """Replace the manifest, durably. The caller holds the lock since it loaded what it changed."""
+    path = path_in(root)
+    temporary = path.with_suffix(".json.new")
+    document = {"version": VERSION, "files": [asdict(entry) for entry in manifest.files]}
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(document, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and creations in a folder survive a crash of the node."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _decode(document: object) -> Manifest:
+    if not isinstance(document, dict) or not isinstance(document.get("files"), list):
+        raise ValueError("not an object with a list of files")
+    if document.get("version") != VERSION:
+        raise ValueError(f"version {document.get('version')!r} is not known; this program knows {VERSION}")
+    return Manifest(tuple(_entry(index, value) for index, value in enumerate(document["files"])))
+
+
+def _entry(index: int, value: object) -> Entry:
+    if not isinstance(value, dict):
+        raise ValueError(f"files[{index}] is not an object")
+    # Fields that a later version may add are left alone; the version says whether the known ones still mean
+    # the same.
+    known = {field.name: value.get(field.name) for field in fields(Entry)}
+    for name, found in known.items():
+        wanted = int if name == "size" else str
+        if type(found) is not wanted:
+            raise ValueError(f"files[{index}].{name} is {found!r}; expected {wanted.__name__}")
+    entry = Entry(**known)  # type: ignore[arg-type]  # each was checked above
+    path = PurePosixPath(entry.path)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"files[{index}].path {entry.path!r} leaves the volume")
+    return entry
