@@ -1,0 +1,5 @@
+"""The serving process of one SDInstance pod: HTTP doors in front, an evaluation-batched diffusion engine
+behind.
+"""
+
+__version__ = "0.1.0"

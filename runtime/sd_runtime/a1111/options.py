@@ -1,0 +1,131 @@
+"""A1111's options: the few that can be changed, and the fixed truth of those that clients look at.
+
+A change lasts as long as the process and counts for this replica only. An unknown name, or a value that
+cannot be honoured, is refused by name; a value that an option has already is always accepted, so that a
+client may send back the whole answer of GET with one value changed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sd_runtime.a1111.fields import spelled
+from sd_runtime.errors import UnsupportedError
+
+CHECKPOINT = "sd_model_checkpoint"
+DIGEST = "sd_checkpoint_hash"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """The options that can be changed."""
+
+    #: 1 is the last layer of the text encoder.
+    clip_skip: int = 1
+    save_samples: bool = True
+    #: No VAE file is served, so both values mean the checkpoint's own.
+    vae: str = "Automatic"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option that can be changed: where its value is kept, and which values it takes."""
+
+    attribute: str
+    accepts: Callable[[object], bool]
+    allowed: str
+
+
+def _is_layer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 12
+
+
+CHANGEABLE = {
+    "CLIP_stop_at_last_layers": Option("clip_skip", _is_layer, "whole numbers from 1 to 12"),
+    "samples_save": Option("save_samples", lambda value: isinstance(value, bool), "true, false"),
+    "sd_vae": Option("vae", lambda value: value in ("Automatic", "None"), '"Automatic", "None"'),
+}
+
+#: What is true of this server and cannot be changed; the second value of each pair says why.
+FIXED: dict[str, tuple[Any, str]] = {
+    "samples_format": ("png", "pictures are PNG"),
+    "enable_pnginfo": (True, "every picture carries its parameters"),
+    "save_to_dirs": (True, "pictures are saved in a folder a day"),
+    "grid_save": (False, "grids are not made"),
+    "return_grid": (False, "grids are not made"),
+    "randn_source": (
+        "CPU",
+        "noise is drawn by torch's CPU generator, so that it is the same on every device",
+    ),
+    "eta_noise_seed_delta": (0, "a seed delta is not served"),
+    "eta_ancestral": (1.0, "eta is not served"),
+    "emphasis": ("Original", "other ways of emphasis are not served"),
+    "token_merging_ratio": (0.0, "token merging is not served"),
+    "sd_lora": ("None", "LoRA is not served"),
+    "sd_hypernetwork": ("None", "hypernetworks are not served"),
+    "face_restoration_model": (None, "face restoration is not served"),
+    "live_previews_enable": (False, "previews are not made"),
+}
+
+
+class Options:
+    """The options of this process."""
+
+    def __init__(self, *, output_folder: str) -> None:
+        self._values = Values()
+        self._output_folder = output_folder
+
+    def as_dict(self, *, checkpoint_title: str, checkpoint_sha256: str | None) -> dict[str, Any]:
+        """Every option with its value, as GET /sdapi/v1/options answers."""
+        return {
+            CHECKPOINT: checkpoint_title,
+            DIGEST: checkpoint_sha256 or "",
+            **{name: getattr(self._values, option.attribute) for name, option in CHANGEABLE.items()},
+            "outdir_txt2img_samples": self._output_folder,
+            **{name: value for name, (value, _) in FIXED.items()},
+        }
+
+    def overridden(
+        self, changes: Mapping[str, Any], current: Mapping[str, Any], *, names_served: Callable[[str], bool]
+    ) -> Values:
+        """The values with these changes, all or none. `current` is `as_dict`; `names_served` tells whether a
+        spelling of a checkpoint's name means the served one."""
+        values = self._values
+        for name, value in changes.items():
+            if name not in current:
+                raise UnsupportedError(name, value, f"the options of this server: {', '.join(current)}")
+            if name in CHANGEABLE:
+                values = _change(values, name, value)
+            elif not _same(value, current[name]) and not _means_served(name, value, names_served):
+                raise UnsupportedError(name, value, f"{spelled(current[name])} ({_why_fixed(name)})")
+        return values
+
+    def keep(self, values: Values) -> None:
+        """From now on these are the values."""
+        self._values = values
+
+
+def _change(values: Values, name: str, value: object) -> Values:
+    option = CHANGEABLE[name]
+    if not option.accepts(value):
+        raise UnsupportedError(name, value, option.allowed)
+    changes: dict[str, Any] = {option.attribute: value}
+    return replace(values, **changes)
+
+
+def _means_served(name: str, value: object, names_served: Callable[[str], bool]) -> bool:
+    """Whether the value is another spelling of the served checkpoint, or its digest not known yet."""
+    if not isinstance(value, str):
+        return False
+    return (name == DIGEST and value == "") or (name in (CHECKPOINT, DIGEST) and names_served(value))
+
+
+def _same(value: object, other: object) -> bool:
+    """Equal as JSON values: true is not 1."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _why_fixed(name: str) -> str:
+    if name in (CHECKPOINT, DIGEST):
+        return "which checkpoint is served is set by spec.checkpoint of the SDInstance"
+    return FIXED[name][1] if name in FIXED else "cannot be changed over this interface"

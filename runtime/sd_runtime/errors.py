@@ -1,0 +1,62 @@
+"""Every error the runtime raises on purpose.
+
+Each has a `reason` (one CamelCase word for machines) and a message (one sentence for people). The doors
+turn them into status codes and JSON; nothing here knows of HTTP. Foreign errors are translated where they
+are caught, with `from`.
+"""
+
+from collections.abc import Iterable
+
+
+class SdError(Exception):
+    """Base of all errors raised on purpose; anything else that escapes is a defect."""
+
+    reason = "Error"
+
+
+class UnsupportedError(SdError):
+    """A request asks for something that is not served: names the field, its value and what is allowed."""
+
+    reason = "Unsupported"
+
+    def __init__(self, field: str, value: object, allowed: str | Iterable[str]) -> None:
+        self.field = field
+        self.value = value
+        self.allowed = allowed if isinstance(allowed, str) else ", ".join(allowed)
+        super().__init__(f"{field}: {value!r} is not supported; allowed: {self.allowed}")
+
+
+class DeviceError(SdError):
+    """The device asked for is not there, or cannot do what is needed."""
+
+    reason = "DeviceUnavailable"
+
+
+class CheckpointError(SdError):
+    """A model file cannot be loaded: unreadable, of an unsupported family, or with wrong tensors."""
+
+    reason = "CheckpointInvalid"
+
+
+class NotLoaded(SdError):
+    """A picture was asked for while no checkpoint is resident."""
+
+    reason = "NotLoaded"
+
+
+class QueueFull(SdError):
+    """More work is waiting than the limit allows; try again later."""
+
+    reason = "QueueFull"
+
+
+class Cancelled(SdError):
+    """The caller took the request back, or the engine is shutting down."""
+
+    reason = "Cancelled"
+
+
+class GenerationError(SdError):
+    """A picture could not be computed, e.g. because the network returned values that are not numbers."""
+
+    reason = "GenerationFailed"

@@ -1,0 +1,101 @@
+"""HTTP Basic before every route, with one user whose name and password are two mounted files.
+
+The files are read again when they change, so a rotated Secret needs no restart. While they cannot be read
+nothing is served: an instance that demands authentication is never open by accident.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sd_runtime.guards.refusal import refusal
+
+logger = logging.getLogger(__name__)
+
+_USERNAME = "username"
+_PASSWORD = "password"
+
+
+class CredentialsError(Exception):
+    """The files do not hold credentials; the message says which and why."""
+
+
+class CredentialFiles:
+    """The user name and password of a folder, as digests; read anew when a file has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stamp: object = None
+        self._digest = b""
+
+    def matches(self, given: bytes) -> bool:
+        """Whether these are the credentials, as `name:password`; takes the same time for every wrong
+        guess."""
+        return hmac.compare_digest(hashlib.sha256(given).digest(), self._current())
+
+    def _current(self) -> bytes:
+        try:
+            stats = [(self._folder / name).stat() for name in (_USERNAME, _PASSWORD)]
+            stamp = [(stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in stats]
+            if stamp != self._stamp:
+                self._digest = hashlib.sha256(self._read(_USERNAME) + b":" + self._read(_PASSWORD)).digest()
+                self._stamp = stamp
+        except OSError as error:
+            self._stamp = None
+            raise CredentialsError(
+                f"the credentials in {self._folder} cannot be read: {error.strerror}"
+            ) from error
+        return self._digest
+
+    def _read(self, name: str) -> bytes:
+        # An editor's newline at the end is not part of a password.
+        value = (self._folder / name).read_bytes().rstrip(b"\r\n")
+        if not value:
+            raise CredentialsError(f"{self._folder / name} is empty")
+        if name == _USERNAME and b":" in value:
+            raise CredentialsError(f"{self._folder / name} holds a colon, which HTTP Basic cannot carry")
+        return value
+
+
+class BasicAuth:
+    """ASGI middleware: 401 without the right credentials, 503 while there are none to compare with."""
+
+    def __init__(self, app: ASGIApp, *, credentials: CredentialFiles) -> None:
+        self._app = app
+        self._credentials = credentials
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            admitted = self._credentials.matches(_given(Headers(scope=scope).get("authorization", "")))
+        except CredentialsError as error:
+            logger.error("no request is served: %s", error)
+            sentence = "this instance requires authentication, but its credentials are not there; see its log"
+            await refusal(503, "CredentialsMissing", sentence, {"Retry-After": "10"})(scope, receive, send)
+            return
+        if admitted:
+            await self._app(scope, receive, send)
+            return
+        headers = {"WWW-Authenticate": 'Basic realm="sd", charset="UTF-8"'}
+        await refusal(401, "Unauthorized", "a user name and password are needed", headers)(
+            scope, receive, send
+        )
+
+
+def _given(header: str) -> bytes:
+    """`name:password` of an Authorization header; b"" when it is not HTTP Basic."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(value.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return b""

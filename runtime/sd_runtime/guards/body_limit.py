@@ -1,0 +1,37 @@
+"""A limit on the size of request bodies, whether or not they announce their length."""
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sd_runtime.guards.refusal import refusal
+
+
+class BodyLimit:
+    """ASGI middleware: 413 for a body of more than `limit` bytes."""
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sentence = f"the body is larger than {self._limit} bytes, the most that is accepted"
+        announced = Headers(scope=scope).get("content-length", "0")
+        if announced.isdecimal() and int(announced) > self._limit:
+            await refusal(413, "BodyTooLarge", sentence)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                # Raised inside the route that reads the body; the app's handler makes the answer.
+                raise HTTPException(413, sentence)
+            return message
+
+        await self._app(scope, counted, send)

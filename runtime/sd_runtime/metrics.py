@@ -1,0 +1,76 @@
+"""What the process counts for Prometheus, in a registry of its own. Also the engine's observer.
+
+Counted, not explained: the meaning is in each metric's help text. Knows no HTTP and no engine.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+_ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._evaluations = self._counter(
+            "sd_evaluations", "Rows the network evaluated; one evaluation with guidance is two rows."
+        )
+        self._calls = self._counter("sd_unet_calls", "Calls of the network.")
+        self._shared = self._counter(
+            "sd_shared_calls", "Calls of the network that served more than one request."
+        )
+        self._rows = Histogram(
+            "sd_evaluation_batch_rows",
+            "Rows in a call of the network.",
+            buckets=_ROWS,
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "sd_unet_call_seconds",
+            "Duration of a call of the network.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._depth = Gauge(
+            "sd_queue_depth", "Requests accepted that have not begun to be computed.", registry=self.registry
+        )
+        self._requests = Counter(
+            "sd_requests", "Answers by route and status code.", ["route", "code"], registry=self.registry
+        )
+        self._images = self._counter("sd_images", "Pictures made.")
+        self._unsaved = self._counter(
+            "sd_images_not_saved", "Pictures that could not be written to the output folder."
+        )
+
+    def _counter(self, name: str, meaning: str) -> Counter:
+        return Counter(name, meaning, registry=self.registry)
+
+    def unet_call(self, *, rows: int, requests: int, seconds: float) -> None:
+        """The engine called the network once."""
+        self._calls.inc()
+        self._evaluations.inc(rows)
+        self._rows.observe(rows)
+        self._seconds.observe(seconds)
+        if requests > 1:
+            self._shared.inc()
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """From now on the depth of the queue is asked for when metrics are read."""
+        self._depth.set_function(depth)
+
+    def answered(self, *, route: str, code: int) -> None:
+        """One request was answered."""
+        self._requests.labels(route=route, code=str(code)).inc()
+
+    def images_made(self, count: int) -> None:
+        """Pictures were finished."""
+        self._images.inc(count)
+
+    def image_not_saved(self) -> None:
+        """A picture could not be written to the output folder."""
+        self._unsaved.inc()

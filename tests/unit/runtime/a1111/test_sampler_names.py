@@ -1,0 +1,45 @@
+"""Which sampler and schedule the three fields of a request mean."""
+
+import pytest
+
+from sd_runtime.a1111 import sampler_names
+from sd_runtime.errors import UnsupportedError
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "scheduler", "sampler", "schedule", "label"),
+    [
+        (None, "Euler", None, "Euler", "automatic", "Automatic"),
+        ("", "Heun", None, "Heun", "automatic", "Automatic"),
+        ("Euler a", "Heun", None, "Euler a", "automatic", "Automatic"),
+        ("k_euler_ancestral", "", None, "Euler a", "automatic", "Automatic"),
+        ("euler A", "", "KARRAS", "Euler a", "karras", "Karras"),
+        ("DPM++ 2M Karras", "", None, "DPM++ 2M", "karras", "Automatic"),
+        ("DPM++ 2M Karras", "", "automatic", "DPM++ 2M", "karras", "Automatic"),
+        ("DPM++ 2M", "", "karras", "DPM++ 2M", "karras", "Automatic"),
+        ("Euler SGM Uniform", "", None, "Euler", "sgm_uniform", "SGM Uniform"),
+        ("Euler", "", "SGM Uniform", "Euler", "sgm_uniform", "SGM Uniform"),
+        ("Euler", "", "uniform", "Euler", "uniform", "Automatic"),
+        (None, "DPM++ 2M Exponential", None, "DPM++ 2M", "exponential", "Exponential"),
+    ],
+)
+def test_names(name, index, scheduler, sampler, schedule, label):
+    choice = sampler_names.choose(sampler_name=name, sampler_index=index, scheduler=scheduler)
+    assert (choice.sampler.name, choice.scheduler.name, choice.schedule_label) == (sampler, schedule, label)
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "scheduler", "field", "value"),
+    [
+        ("PLMS", "Euler", None, "sampler_name", "PLMS"),
+        ("PLMS Karras", "Euler", None, "sampler_name", "PLMS Karras"),
+        (None, "string", None, "sampler_index", "string"),
+        ("Karras", "Euler", None, "sampler_name", "Karras"),
+        ("Euler", "Euler", "turbo", "scheduler", "turbo"),
+        ("Euler Karras", "Euler", "exponential", "scheduler", "exponential"),
+    ],
+)
+def test_unknown_or_contradicting_names_are_refused_by_field_and_value(name, index, scheduler, field, value):
+    with pytest.raises(UnsupportedError) as caught:
+        sampler_names.choose(sampler_name=name, sampler_index=index, scheduler=scheduler)
+    assert (caught.value.field, caught.value.value) == (field, value)

@@ -1,0 +1,127 @@
+"""The management door: probes, state and metrics through the life of the process."""
+
+import asyncio
+import hashlib
+
+import pytest
+
+from sd_runtime import serving
+
+TOKEN = "0123456789abcdef"
+DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
+
+
+async def state(world):
+    async with world.management() as client:
+        return (await client.get("/v1/state")).json()
+
+
+async def readiness(world):
+    async with world.management() as client:
+        assert (await client.get("/healthz")).status_code == 200
+        response = await client.get("/readyz")
+        return response.status_code, response.text
+
+
+async def test_at_first_the_process_is_starting(make_world, prompt_engine):
+    world = make_world(prompt_engine)
+    assert await state(world) == {
+        "health": "Starting",
+        "checkpoint": None,
+        "error": None,
+        "device": None,
+        "version": "0.1.0",
+    }
+    assert await readiness(world) == (503, "Starting")
+
+
+async def test_while_the_checkpoint_is_read_the_process_is_loading(make_world, prompt_engine):
+    world = make_world(prompt_engine)
+    world.services.state.begin_loading()
+    assert (await state(world))["health"] == "Loading"
+    assert await readiness(world) == (503, "Loading")
+
+
+async def test_with_the_checkpoint_resident_it_is_ready_and_tells_digest_and_device(world):
+    assert await state(world) == {
+        "health": "Ready",
+        "checkpoint": {"path": "models/Stable-diffusion/shapes.safetensors", "sha256": "ab12" * 16},
+        "error": None,
+        "device": {"type": "cpu", "name": "a test's CPU", "dtype": "float32"},
+        "version": "0.1.0",
+    }
+    assert await readiness(world) == (200, "ready")
+
+
+async def test_a_failed_load_is_kept_and_told(make_world, unloadable_engine):
+    world = make_world(unloadable_engine)
+    await world.load()
+    told = await state(world)
+    assert told["health"] == "LoadFailed"
+    assert "not a safetensors file" in told["error"]
+    assert await readiness(world) == (503, "LoadFailed")
+
+
+async def test_a_draining_process_is_not_ready_and_finishes_what_it_accepted(slow_world):
+    services = slow_world.services
+    async with slow_world.client() as client:
+        accepted = asyncio.create_task(client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64}))
+        while not slow_world.engine.tickets:
+            await asyncio.sleep(0.001)
+        draining = asyncio.create_task(serving.drain(state=services.state, queue=services.queue, seconds=60))
+        await asyncio.sleep(0)
+        refused = await client.post("/sdapi/v1/txt2img", json={})
+        assert await readiness(slow_world) == (503, "draining")
+        assert not draining.done()
+        slow_world.engine.tickets[0].finish()
+        await draining
+        assert (await accepted).status_code == 200
+    assert (refused.status_code, refused.json()["error"]) == (503, "Draining")
+    assert "retry-after" in refused.headers
+
+
+@pytest.mark.parametrize(
+    ("digest", "header", "address", "status"),
+    [
+        (DIGEST, f"Bearer {TOKEN}", "10.0.0.1", 200),
+        (DIGEST, f"bearer {TOKEN}", "10.0.0.1", 200),
+        (DIGEST, "Bearer wrong", "10.0.0.1", 401),
+        (DIGEST, f"Bearer {DIGEST}", "10.0.0.1", 401),
+        (DIGEST, f"Basic {TOKEN}", "10.0.0.1", 401),
+        (DIGEST, "", "127.0.0.1", 401),
+        ("", "", "127.0.0.1", 200),
+        ("", "", "::1", 200),
+        ("", "Bearer x", "10.0.0.1", 401),
+    ],
+)
+async def test_who_may_read_the_state(world, digest, header, address, status):
+    async with world.management(token_sha256=digest, address=address) as client:
+        response = await client.get("/v1/state", headers={"authorization": header} if header else {})
+    assert response.status_code == status
+
+
+async def test_probes_and_metrics_need_no_token(world):
+    async with world.management(token_sha256=DIGEST, address="10.0.0.1") as client:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await client.get(path)).status_code == 200
+
+
+async def test_metrics_tell_of_network_calls_pictures_and_the_queue(world):
+    metrics = world.services.metrics
+    metrics.watch_queue(world.services.queue.waiting)
+    metrics.unet_call(rows=2, requests=1, seconds=0.1)
+    metrics.unet_call(rows=6, requests=3, seconds=0.1)
+    async with world.client() as client:
+        await client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64, "batch_size": 2})
+    async with world.management() as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    for line in (
+        "sd_evaluations_total 8.0",
+        "sd_unet_calls_total 2.0",
+        "sd_shared_calls_total 1.0",
+        "sd_evaluation_batch_rows_sum 8.0",
+        "sd_queue_depth 0.0",
+        "sd_images_total 2.0",
+        'sd_requests_total{code="200",route="/sdapi/v1/txt2img"} 1.0',
+    ):
+        assert line in lines
