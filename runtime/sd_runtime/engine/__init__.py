@@ -1,0 +1,1 @@
+"""The device thread and what it batches."""

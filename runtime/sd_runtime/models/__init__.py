@@ -1,0 +1,20 @@
+"""Model files to networks. This module holds what the rest of the process may know of a loaded file: plain
+data.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sd_runtime.device import DeviceInfo
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCheckpoint:
+    """A checkpoint that is resident: which file, the SHA-256 of the bytes that were read, and where it
+    runs.
+    """
+
+    path: Path
+    sha256: str
+    family: str
+    device: DeviceInfo

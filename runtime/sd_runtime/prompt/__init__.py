@@ -1,0 +1,1 @@
+"""Prompt text to conditioning vectors: grammar, chunks, encoding."""
