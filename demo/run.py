@@ -25,6 +25,8 @@ STATE = ROOT / "build" / "demo"
 NAMESPACE, INSTANCE, BUNDLE, PORT = "sd-demo", "shapes", "shapes", 7860
 PROMPT = "a large red circle on a white background"
 READY_SECONDS = 600
+# An operator that was just replaced first has to look again at what its predecessor gave up.
+STALLED_SECONDS = 20
 
 
 class DemoError(Exception):
@@ -48,18 +50,19 @@ def conditions(kind: str, name: str) -> dict[str, dict[str, str]]:
 
 
 def wait_ready(kind: str, name: str) -> None:
-    """Waits for Ready, printing each change of its message; a Stalled object ends the demo."""
-    deadline, said = time.monotonic() + READY_SECONDS, ""
+    """Waits for Ready, printing each change of its message; an object that stays Stalled ends the demo."""
+    began = time.monotonic()
+    deadline, said, changed = began + READY_SECONDS, "", began
     while time.monotonic() < deadline:
         found = conditions(kind, name)
         ready, stalled = found.get("Ready", {}), found.get("Stalled", {})
         message = f"{ready.get('reason', 'Unknown')}: {ready.get('message', 'not seen by the operator yet')}"
         if message != said:
             print(f"  {kind} {name}: {message}", flush=True)
-            said = message
+            said, changed = message, time.monotonic()
         if ready.get("status") == "True":
             return
-        if stalled.get("status") == "True":
+        if stalled.get("status") == "True" and time.monotonic() - changed > STALLED_SECONDS:
             raise DemoError(f"{kind} {name} is stalled: {stalled.get('reason')}: {stalled.get('message')}")
         time.sleep(1)
     raise DemoError(f"{kind} {name} was not Ready after {READY_SECONDS} s: {said}")

@@ -1,0 +1,1 @@
+"""The kinds as Python types, the words of their conditions, and the CRDs generated from them."""

@@ -1,0 +1,112 @@
+"""Conditions as kstatus reads them: Ready, and the abnormal-true Reconciling and Stalled.
+
+- Ready is True when the object does what its spec of the observed generation asks for, and only then.
+- Reconciling is True while the operator or the cluster works towards that, or waits for what may come.
+- Stalled is True when nothing will change until a person changes something; the message says what.
+
+At most one of the three is True. All three are always there, each with the generation it speaks about.
+"""
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sd_operator.api.base import Model
+from sd_operator.api.reasons import Reason
+
+MAX_MESSAGE = 4096
+
+
+class State(Enum):
+    """What a verdict comes down to."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The one thing that is said about an object, from which its conditions follow."""
+
+    state: State
+    reason: str
+    message: str
+
+
+def ready(reason: Reason, message: str) -> Verdict:
+    """It does what it should."""
+    return Verdict(State.READY, reason.value, message)
+
+
+def reconciling(reason: Reason | str, message: str) -> Verdict:
+    """It is on its way, or waits for something that may come by itself."""
+    return Verdict(State.RECONCILING, str(reason), message)
+
+
+def stalled(reason: Reason | str, message: str) -> Verdict:
+    """It needs a person."""
+    return Verdict(State.STALLED, str(reason), message)
+
+
+class Condition(Model):
+    """One condition, in the words of Kubernetes."""
+
+    type: Annotated[str, Field(max_length=316, description="Ready, Reconciling or Stalled.")]
+    status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether the condition holds.")]
+    reason: Annotated[
+        str, Field(min_length=1, max_length=1024, description="One word in CamelCase for programs.")
+    ]
+    message: Annotated[
+        str, Field(max_length=32768, description="A sentence for people; names the field that is to blame.")
+    ]
+    last_transition_time: Annotated[
+        str,
+        Field(
+            description="When `status` last changed.",
+            json_schema_extra={"format": "date-time"},
+            max_length=64,
+        ),
+    ]
+    observed_generation: Annotated[
+        int, Field(ge=0, description="The generation of the object that the condition speaks about.")
+    ]
+
+
+def now() -> str:
+    """The time as conditions write it."""
+    return datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def conditions(
+    verdict: Verdict, *, generation: int, previous: Iterable[Condition], time: str
+) -> list[Condition]:
+    """The full list for a verdict; a condition whose status stays keeps its transition time."""
+    before = {condition.type: condition for condition in previous}
+    result = []
+    for state in State:
+        holds = verdict.state is state
+        speaks = holds or state is State.READY
+        status: Literal["True", "False"] = "True" if holds else "False"
+        old = before.get(state.value)
+        result.append(
+            Condition(
+                type=state.value,
+                status=status,
+                reason=verdict.reason if speaks else Reason.AS_EXPECTED.value,
+                message=_cut(verdict.message) if speaks else "",
+                last_transition_time=(
+                    old.last_transition_time if old is not None and old.status == status else time
+                ),
+                observed_generation=generation,
+            )
+        )
+    return result
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 1]}…"

@@ -1,0 +1,1 @@
+"""ModelBundle → volume claim, fetch Jobs, status."""

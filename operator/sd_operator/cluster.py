@@ -1,0 +1,224 @@
+"""The only module that speaks to the Kubernetes API. Objects go in and out as plain dictionaries.
+
+Reads, server-side apply and deletes, with timeouts; answers that may pass (429, 5xx, lost connections) are
+retried a few times here, heeding Retry-After, everything else becomes an error of ours at this edge. Knows
+nothing of what the objects mean. (Watching is Kopf's; see watching.py.)
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import tenacity
+from kubernetes.aio import config as kubernetes_config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from sd_operator import errors
+from sd_operator.metrics import Metrics
+from sd_operator.names import BY_KIND, FIELD_MANAGER, GROUP, VERSION, Resource
+
+Object: TypeAlias = dict[str, Any]
+
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+ATTEMPTS = 4
+#: A server that asks for more patience gets it from the queue, not from a worker that waits.
+LONGEST_WAIT = 10.0
+APPLY = "application/apply-patch+yaml"
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+class Api(Protocol):
+    """What reconciles need of a cluster; a fake in the tests has the same."""
+
+    async def get(self, resource: Resource, *, namespace: str, name: str) -> Object | None:
+        """The object, or None when there is none."""
+
+    async def find(
+        self, resource: Resource, *, namespace: str, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        """The objects of one namespace that the selectors match."""
+
+    async def apply(self, manifest: Object) -> Object:
+        """Server-side apply: the fields in the manifest become ours, those we no longer name go."""
+
+    async def apply_status(self, manifest: Object) -> Object:
+        """The same for the status subresource."""
+
+    async def delete(self, resource: Resource, *, namespace: str, name: str, uid: str) -> None:
+        """Delete this very object, its dependents in the background; already gone is fine."""
+
+
+class Cluster:
+    """`Api` on a real API server."""
+
+    def __init__(
+        self,
+        client: Any,
+        metrics: Metrics,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._metrics = metrics
+        self._sleep = sleep
+
+    async def get(self, resource: Resource, *, namespace: str, name: str) -> Object | None:
+        """The object, or None when there is none."""
+        status, answer = await self._call("GET", _path(resource, namespace, name), missing_ok=True)
+        self._metrics.api_reads.labels("get", resource.kind).inc()
+        return None if status == 404 else answer
+
+    async def find(
+        self, resource: Resource, *, namespace: str, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        """The objects of one namespace that the selectors match."""
+        query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+        _, answer = await self._call("GET", _path(resource, namespace), query=query)
+        self._metrics.api_reads.labels("list", resource.kind).inc()
+        items: list[Object] = answer.get("items", [])
+        return items
+
+    async def apply(self, manifest: Object) -> Object:
+        """Server-side apply with our field manager; unknown fields are refused, not dropped."""
+        return await self._apply(manifest, subresource="")
+
+    async def apply_status(self, manifest: Object) -> Object:
+        """Server-side apply of the status."""
+        return await self._apply(manifest, subresource="/status")
+
+    async def delete(self, resource: Resource, *, namespace: str, name: str, uid: str) -> None:
+        """Delete this very object (the uid is a precondition), its dependents in the background."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        status, _ = await self._call("DELETE", _path(resource, namespace, name), body=body, missing_ok=True)
+        if status != 404:
+            self._metrics.api_writes.labels("delete", resource.kind).inc()
+
+    async def serves_our_kinds(self) -> bool:
+        """Whether the CRDs are installed and established."""
+        status, answer = await self._call("GET", f"/apis/{GROUP}/{VERSION}", missing_ok=True)
+        return status == 200 and {"sdinstances", "modelbundles"} <= {
+            resource["name"] for resource in answer.get("resources", [])
+        }
+
+    async def _apply(self, manifest: Object, *, subresource: str) -> Object:
+        resource = BY_KIND[manifest["apiVersion"], manifest["kind"]]
+        metadata = manifest["metadata"]
+        path = _path(resource, metadata["namespace"], metadata["name"]) + subresource
+        query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        _, answer = await self._call("PATCH", path, query=query, body=manifest, content_type=APPLY)
+        verb = "apply-status" if subresource else "apply"
+        self._metrics.api_writes.labels(verb, resource.kind).inc()
+        return answer
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        missing_ok: bool = False,
+    ) -> tuple[int, Object]:
+        """One request, repeated while the failure may pass. Every request we make is idempotent."""
+        attempts = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(errors.TransientError),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_pause,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                return await self._once(
+                    method, path, query=query, body=body, content_type=content_type, missing_ok=missing_ok
+                )
+        raise AssertionError("tenacity either returns or raises")
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None,
+        body: Object | None,
+        content_type: str,
+        missing_ok: bool,
+    ) -> tuple[int, Object]:
+        where = f"{path}?{urlencode(query)}" if query else path
+        try:
+            method, url, headers, payload, _ = await self._client.param_serialize(
+                method,
+                where,
+                header_params={"Accept": "application/json", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._client.call_api(
+                method, url, headers, payload, _request_timeout=REQUEST_TIMEOUT
+            )
+            raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise errors.TransientError(f"{method} {path}: {type(error).__name__}: {error}") from error
+        status: int = response.status
+        if status < 300 or (status == 404 and missing_ok):
+            return status, json.loads(raw)
+        raise _failure(method, path, status, raw, response.headers.get("Retry-After"))
+
+
+def _path(resource: Resource, namespace: str, name: str = "") -> str:
+    root = "/api" if "/" not in resource.api_version else "/apis"
+    path = f"{root}/{resource.api_version}/namespaces/{quote(namespace)}/{resource.plural}"
+    return f"{path}/{quote(name)}" if name else path
+
+
+def _failure(method: str, path: str, status: int, raw: bytes, retry_after: str | None) -> errors.ClusterError:
+    try:
+        message = json.loads(raw).get("message", "")
+    except (ValueError, AttributeError):
+        message = raw[:200].decode(errors="replace")
+    sentence = message or f"{method} {path}: HTTP {status}"
+    patience = float(retry_after) if retry_after and retry_after.isdigit() else None
+    # A field that the kind does not have, met by server-side apply, is answered with 500.
+    unknown_field = status == 500 and sentence.startswith("failed to create typed patch object")
+    if not unknown_field and (status == 429 or status >= 500):
+        return errors.TransientError(sentence, status=status, retry_after=patience)
+    if status == 409:
+        return errors.ConflictError(sentence, status=status)
+    if unknown_field or status in (400, 403, 422):
+        return errors.RefusedError(sentence, status=status)
+    return errors.ClusterError(sentence, status=status)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked = error.retry_after if isinstance(error, errors.TransientError) else None
+    own = 0.2 * 2.0 ** (state.attempt_number - 1)
+    return min(LONGEST_WAIT, max(own, asked or 0.0))
+
+
+@contextlib.asynccontextmanager
+async def connect(metrics: Metrics) -> AsyncIterator[Cluster]:
+    """A connection with the pod's service account, or outside a cluster with the kubeconfig."""
+    configuration: Any = Configuration()
+    config_loaders: Any = kubernetes_config
+    if SERVICE_ACCOUNT.exists():
+        config_loaders.load_incluster_config(client_configuration=configuration)
+    else:
+        await config_loaders.load_kube_config(client_configuration=configuration)
+    # The default of 100 is more than 8 workers can use; each connection costs memory on both sides.
+    configuration.connection_pool_maxsize = 32
+    client: Any = ApiClient(configuration)
+    client.user_agent = FIELD_MANAGER
+    try:
+        yield Cluster(client, metrics)
+    finally:
+        await client.close()
+        # aiohttp closes TLS transports one loop cycle late.
+        await asyncio.sleep(0)

@@ -1,0 +1,1 @@
+"""SDInstance → Deployment, Service, status."""

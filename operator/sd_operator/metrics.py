@@ -1,0 +1,57 @@
+"""The operator's Prometheus metrics, in a registry of their own so that tests can have many.
+
+Labels are bounded: kinds, verbs and reasons, never object names.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+
+class Metrics:
+    """One instance a process, handed to whoever has something to count."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.reconcile_seconds = Histogram(
+            "sdo_reconcile_seconds",
+            "Duration of one reconcile.",
+            ["kind"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "sdo_reconcile_errors_total",
+            "Reconciles that failed.",
+            ["kind", "reason"],
+            registry=self.registry,
+        )
+        self.queue_depth = Gauge("sdo_queue_depth", "Keys waiting for a worker.", registry=self.registry)
+        self.queue_delayed = Gauge(
+            "sdo_queue_delayed", "Keys waiting for their time.", registry=self.registry
+        )
+        self.api_writes = Counter(
+            "sdo_api_writes_total",
+            "Writes accepted by the API server.",
+            ["verb", "kind"],
+            registry=self.registry,
+        )
+        self.api_reads = Counter(
+            "sdo_api_reads_total",
+            "Reads answered by the API server.",
+            ["verb", "kind"],
+            registry=self.registry,
+        )
+        self.watch_age = Gauge(
+            "sdo_watch_age_seconds",
+            "Seconds since the watch of a kind was opened or brought an event.",
+            ["kind"],
+            registry=self.registry,
+        )
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)

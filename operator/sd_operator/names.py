@@ -1,0 +1,126 @@
+"""Every name the operator and the cluster agree on: group, kinds, labels, annotations, names of children.
+
+Pure strings; knows nothing of the API server or of what the children contain. Child names are deterministic,
+so that a reconcile that was killed half-way finds what it made.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+GROUP: Final = "sdoperator.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+FIELD_MANAGER: Final = "sd-operator"
+
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_SD_INSTANCE: Final = f"{GROUP}/instance"
+LABEL_SD_BUNDLE: Final = f"{GROUP}/bundle"
+LABEL_SD_FILE: Final = f"{GROUP}/file"
+MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
+
+#: Hash of the manifest that was applied last; tells a changed wish from an unchanged one without a write.
+ANNOTATION_APPLIED: Final = f"{GROUP}/applied"
+#: The uid of the claim that a fetch Job wrote to: a new claim is an empty one.
+ANNOTATION_CLAIM_UID: Final = f"{GROUP}/claim-uid"
+#: On the pod template, as JSON: the checkpoint that the pods must load. Other bytes under the same path are
+#: another annotation, and so a rollout.
+ANNOTATION_CHECKPOINT: Final = f"{GROUP}/checkpoint"
+
+MAX_LABEL: Final = 63
+#: DNS-1035: what a Service (and so a kind that names a Service after itself) may be called.
+NAME_PATTERN: Final = "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
+#: DNS-1123 label.
+LABEL_PATTERN: Final = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+
+HTTP_PORT: Final = 7860
+MANAGEMENT_PORT: Final = 9091
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind as the API server addresses it."""
+
+    api_version: str
+    kind: str
+    plural: str
+
+
+SDINSTANCE: Final = Resource(API_VERSION, "SDInstance", "sdinstances")
+MODELBUNDLE: Final = Resource(API_VERSION, "ModelBundle", "modelbundles")
+DEPLOYMENT: Final = Resource("apps/v1", "Deployment", "deployments")
+JOB: Final = Resource("batch/v1", "Job", "jobs")
+SERVICE: Final = Resource("v1", "Service", "services")
+CLAIM: Final = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+POD: Final = Resource("v1", "Pod", "pods")
+EVENT: Final = Resource("v1", "Event", "events")
+
+BY_KIND: Final = {
+    (resource.api_version, resource.kind): resource
+    for resource in (SDINSTANCE, MODELBUNDLE, DEPLOYMENT, JOB, SERVICE, CLAIM, POD, EVENT)
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Which object a unit of work is about."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+
+def digest(value: Any) -> str:
+    """A hash of anything JSON can say, equal for equal content in any key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fit(name: str, *, limit: int = MAX_LABEL) -> str:
+    """The name itself where it fits, else its head and a hash, so that two long names stay apart."""
+    if len(name) <= limit:
+        return name
+    return f"{name[: limit - 9].rstrip('-.')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def claim_name(bundle: str) -> str:
+    """The claim that holds a bundle's files."""
+    return f"{bundle}-models"
+
+
+def job_name(bundle: str, file: str, content: Any) -> str:
+    """The fetch Job of one file; another wish for the file is another name."""
+    return f"{fit(f'{bundle}-{file}', limit=MAX_LABEL - 9)}-{digest(content)[:8]}"
+
+
+def bundle_volume_name(bundle: str) -> str:
+    """The name of a bundle's volume inside a pod."""
+    return fit(f"bundle-{bundle}")
+
+
+def bundle_mount_path(bundle: str) -> str:
+    """Where a bundle's volume is mounted in a serving pod."""
+    return f"/bundles/{bundle}"
+
+
+def instance_selector(instance: str) -> str:
+    """The label selector of an instance's pods, as a string (HPA reads it from status)."""
+    return f"{LABEL_SD_INSTANCE}={instance}"
+
+
+def bundle_selector(bundle: str) -> str:
+    """The label selector of a bundle's Jobs and their pods."""
+    return f"{LABEL_SD_BUNDLE}={bundle}"
+
+
+def is_name(name: str) -> bool:
+    """Whether an object of our kinds may have this name: its children carry it on."""
+    return re.match(NAME_PATTERN, name) is not None

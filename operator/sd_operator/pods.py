@@ -1,0 +1,165 @@
+"""What is wrong with a pod, in the cluster's own words. Pure; used for serving pods and fetch pods alike."""
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Pod = Mapping[str, Any]
+
+#: Waiting reasons that do not go away without a person.
+_PERMANENT = frozenset(
+    {
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "CrashLoopBackOff",
+    }
+)
+_PULL_FAILURES = frozenset({"ImagePullBackOff", "ErrImagePull"})
+#: Waiting reasons of a pod that is on its way.
+_UNDERWAY = frozenset({"ContainerCreating", "PodInitializing", ""})
+
+#: A pod without an address this long after it was placed has something to tell in its events.
+STUCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a pod does not run."""
+
+    reason: str
+    message: str
+    permanent: bool
+
+
+def trouble(pod: Pod) -> Trouble | None:
+    """What keeps the pod from running, as its status tells; None when nothing is known to."""
+    name = pod["metadata"]["name"]
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            reason = condition.get("reason") or "Unschedulable"
+            return Trouble(reason, f"pod {name}: {condition.get('message') or 'not placed yet'}", False)
+    for container in _containers(status):
+        waiting = (container.get("state") or {}).get("waiting")
+        if waiting and (waiting.get("reason") or "") not in _UNDERWAY:
+            return _waiting(name, container, waiting)
+    if status.get("phase") == "Failed" and status.get("reason"):
+        return Trouble(status["reason"], f"pod {name}: {status.get('message') or status['reason']}", False)
+    return None
+
+
+def _waiting(name: str, container: Mapping[str, Any], waiting: Mapping[str, Any]) -> Trouble:
+    reason, words = waiting["reason"], waiting.get("message") or waiting["reason"]
+    if reason in _PULL_FAILURES:
+        # The kubelet swings between the two; what it says after the swing is the same.
+        reason, words = "ImagePullBackOff", words.rpartition("ErrImagePull: ")[2]
+    message = f"pod {name}, container {container.get('name')}: {words}"
+    ended = (container.get("lastState") or {}).get("terminated")
+    if ended:
+        words = ended.get("message") or ended.get("reason") or ""
+        message += f"; it last ended with exit code {ended.get('exitCode')}"
+        message += f" ({words})" if words else ""
+    return Trouble(reason, message[:2000], reason in _PERMANENT)
+
+
+def is_stuck(pod: Pod, *, now: datetime.datetime) -> bool:
+    """Whether the pod was placed a while ago and has no container running: its events say why."""
+    status = pod.get("status") or {}
+    if status.get("phase") != "Pending" or not status.get("startTime"):
+        return False
+    started = parse_time(status["startTime"])
+    return started is not None and (now - started).total_seconds() >= STUCK_SECONDS
+
+
+def from_events(name: str, events: Iterable[Mapping[str, Any]]) -> Trouble | None:
+    """The latest warning about an object."""
+    warnings = [event for event in events if event.get("type") == "Warning"]
+    if not warnings:
+        return None
+    latest = max(warnings, key=lambda event: _event_time(event))
+    reason = latest.get("reason") or "Warning"
+    return Trouble(reason, f"{name}: {latest.get('message') or reason}"[:2000], False)
+
+
+def is_running(pod: Pod) -> bool:
+    """Whether the pod has an address and a container that runs."""
+    status = pod.get("status") or {}
+    return bool(status.get("podIP")) and any(
+        "running" in (container.get("state") or {}) for container in status.get("containerStatuses") or ()
+    )
+
+
+def is_ready(pod: Pod) -> bool:
+    """Whether the kubelet counts the pod as ready."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def is_leaving(pod: Pod) -> bool:
+    """Whether the pod is being deleted."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def is_finished(pod: Pod) -> bool:
+    """Whether the pod's containers have ended for good."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def restarts(pod: Pod) -> int:
+    """How often containers of the pod were started again."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return sum(int(status.get("restartCount") or 0) for status in statuses)
+
+
+def termination(pod: Pod) -> Mapping[str, Any] | None:
+    """How the pod's first container ended, or None while it has not."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        ended: Mapping[str, Any] | None = (container.get("state") or {}).get("terminated")
+        if ended:
+            return ended
+    return None
+
+
+def owner_uid(pod: Mapping[str, Any]) -> str | None:
+    """The uid of the object that controls this one."""
+    for reference in pod["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            uid: str = reference["uid"]
+            return uid
+    return None
+
+
+def age(pod: Pod, *, now: datetime.datetime) -> float:
+    """Seconds since the pod was made."""
+    created = parse_time(pod["metadata"].get("creationTimestamp") or "")
+    return max(0.0, (now - created).total_seconds()) if created is not None else 0.0
+
+
+def parse_time(text: str) -> datetime.datetime | None:
+    """A Kubernetes time stamp."""
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _containers(status: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    yield from status.get("initContainerStatuses") or ()
+    yield from status.get("containerStatuses") or ()
+
+
+def _event_time(event: Mapping[str, Any]) -> str:
+    return str(
+        (event.get("series") or {}).get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+        or ""
+    )

@@ -1,0 +1,332 @@
+"""Hand-written fakes: an API server that applies and counts, controllers, and runtimes that answer.
+
+The API server knows server-side apply as far as the operator uses it: one field manager, fields that are no
+longer named are dropped, a uid is a precondition. It counts writes and can kill its caller after any of them.
+"""
+
+import copy
+import datetime
+import hashlib
+import itertools
+import json
+from typing import Any
+
+from sd_operator import errors, names
+from sd_operator.names import Resource
+from sd_operator.runtime_client import RuntimeState
+
+Object = dict[str, Any]
+
+SHA = "a" * 64
+OTHER_SHA = "b" * 64
+
+
+class Killed(BaseException):
+    """The operator's process ends here."""
+
+
+class FakeCluster:
+    def __init__(self, *, kill_after: int | None = None) -> None:
+        self.objects: dict[tuple[str, str, str], Object] = {}
+        self.writes: list[tuple[str, str, str]] = []
+        self.kill_after = kill_after
+        self.refuse: dict[str, errors.ClusterError] = {}
+        self._applied: dict[tuple[str, str, str, str], Object] = {}
+        self._uids = itertools.count(1)
+
+    # --- what the operator uses
+    async def get(self, resource: Resource, *, namespace: str, name: str) -> Object | None:
+        return copy.deepcopy(self.objects.get((resource.plural, namespace, name)))
+
+    async def find(
+        self, resource: Resource, *, namespace: str, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        found = []
+        for (plural, ns, _), item in self.objects.items():
+            if plural != resource.plural or ns != namespace:
+                continue
+            if labels:
+                key, _, value = labels.partition("=")
+                if (item["metadata"].get("labels") or {}).get(key) != value:
+                    continue
+            if fields:
+                _, _, value = fields.partition("=")
+                if item["involvedObject"]["uid"] != value:
+                    continue
+            found.append(copy.deepcopy(item))
+        return found
+
+    async def apply(self, manifest: Object) -> Object:
+        return self._write("apply", manifest, "")
+
+    async def apply_status(self, manifest: Object) -> Object:
+        return self._write("apply-status", manifest, "status")
+
+    async def delete(self, resource: Resource, *, namespace: str, name: str, uid: str) -> None:
+        live = self.objects.get((resource.plural, namespace, name))
+        if live is None:
+            return
+        if live["metadata"]["uid"] != uid:
+            raise errors.ConflictError("uid precondition failed", status=409)
+        self.remove(resource, namespace, name)
+        self._count("delete", resource.kind, name)
+
+    def _write(self, verb: str, manifest: Object, subresource: str) -> Object:
+        manifest = json.loads(json.dumps(manifest))
+        resource = names.BY_KIND[manifest["apiVersion"], manifest["kind"]]
+        metadata = manifest["metadata"]
+        if resource.kind in self.refuse and not subresource:
+            raise self.refuse[resource.kind]
+        key = (resource.plural, metadata["namespace"], metadata["name"])
+        live = self.objects.get(key)
+        uid = metadata.pop("uid", None)
+        if uid is not None and (live is None or live["metadata"]["uid"] != uid):
+            raise errors.ConflictError("uid precondition failed", status=409)
+        if live is None:
+            live = self.add(manifest)
+        else:
+            before = copy.deepcopy(live.get("spec"))
+            old = self._applied.get((*key, subresource), {})
+            _drop(live, old, manifest)
+            _merge(live, manifest)
+            if live.get("spec") != before:
+                live["metadata"]["generation"] += 1
+        self._applied[(*key, subresource)] = manifest
+        self._count(verb, resource.kind, metadata["name"])
+        return copy.deepcopy(live)
+
+    def _count(self, verb: str, kind: str, name: str) -> None:
+        self.writes.append((verb, kind, name))
+        if self.kill_after is not None and len(self.writes) == self.kill_after:
+            raise Killed
+
+    # --- what the test and the controllers use
+    def add(self, manifest: Object) -> Object:
+        live = copy.deepcopy(manifest)
+        resource = names.BY_KIND[live["apiVersion"], live["kind"]]
+        metadata = live["metadata"]
+        metadata.setdefault("namespace", "ns")
+        metadata.setdefault("uid", f"uid-{next(self._uids)}")
+        metadata.setdefault("generation", 1)
+        metadata.setdefault("creationTimestamp", timestamp())
+        if resource.api_version == names.API_VERSION:
+            live.setdefault("status", {"observedGeneration": -1})
+        self.objects[resource.plural, metadata["namespace"], metadata["name"]] = live
+        return live
+
+    def edit(self, resource: Resource, name: str, **spec: Any) -> None:
+        """A user's edit."""
+        live = self.objects[resource.plural, "ns", name]
+        live["spec"].update(copy.deepcopy(spec))
+        live["metadata"]["generation"] += 1
+
+    def remove(self, resource: Resource, namespace: str, name: str) -> None:
+        self.objects.pop((resource.plural, namespace, name))
+        for key in [key for key in self._applied if key[:3] == (resource.plural, namespace, name)]:
+            del self._applied[key]
+        self.collect_garbage()
+
+    def one(self, resource: Resource, name: str) -> Object:
+        return self.objects[resource.plural, "ns", name]
+
+    def all(self, resource: Resource) -> list[Object]:
+        return [item for (plural, _, _), item in self.objects.items() if plural == resource.plural]
+
+    def collect_garbage(self) -> None:
+        uids = {item["metadata"]["uid"] for item in self.objects.values()}
+        for (plural, namespace, name), item in list(self.objects.items()):
+            owners = item["metadata"].get("ownerReferences") or ()
+            if owners and all(owner["uid"] not in uids for owner in owners):
+                del self.objects[plural, namespace, name]
+                self._applied.pop((plural, namespace, name, ""), None)
+                self.collect_garbage()
+                return
+
+
+def _drop(live: Object, old: Object, new: Object) -> None:
+    for key, value in old.items():
+        if key not in new:
+            live.pop(key, None)
+        elif isinstance(value, dict) and isinstance(new[key], dict) and isinstance(live.get(key), dict):
+            _drop(live[key], value, new[key])
+
+
+def _merge(live: Object, new: Object) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(live.get(key), dict):
+            _merge(live[key], value)
+        else:
+            live[key] = copy.deepcopy(value)
+
+
+def timestamp(*, ago: float = 0.0) -> str:
+    moment = datetime.datetime.now(tz=datetime.UTC) - datetime.timedelta(seconds=ago)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Controllers:
+    """Binds claims, runs Jobs, makes pods of Deployments: one `step` a round."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+
+    def step(self) -> None:
+        self.cluster.collect_garbage()
+        for claim in self.cluster.all(names.CLAIM):
+            claim["status"] = {"phase": "Bound", "capacity": {"storage": "20Gi"}}
+        for job in self.cluster.all(names.JOB):
+            if not job.get("status"):
+                self._run_job(job)
+        for deployment in self.cluster.all(names.DEPLOYMENT):
+            self._run_deployment(deployment)
+
+    def _run_job(self, job: Object) -> None:
+        request = json.loads(job["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"])
+        pod = self._pod(f"{job['metadata']['name']}-x", job, job["spec"]["template"])
+        finish(pod, verified(request["file"]["fileName"]))
+        job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+
+    def _run_deployment(self, deployment: Object) -> None:
+        wanted = deployment["spec"]["replicas"]
+        template = deployment["spec"]["template"]
+        name = deployment["metadata"]["name"]
+        revision = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:8]
+        mine = [
+            pod for pod in self.cluster.all(names.POD) if pod["metadata"]["name"].startswith(f"{name}-rs")
+        ]
+        for index, pod in enumerate(mine):
+            if index >= wanted or revision not in pod["metadata"]["name"]:
+                self.cluster.remove(names.POD, "ns", pod["metadata"]["name"])
+        for index in range(wanted):
+            pod_name = f"{name}-rs{revision}-{index}"
+            if ("pods", "ns", pod_name) not in self.cluster.objects:
+                run(self._pod(pod_name, deployment, template), ip=f"10.0.0.{index + 1}")
+        deployment["status"] = {
+            "observedGeneration": deployment["metadata"]["generation"],
+            **({"replicas": wanted, "updatedReplicas": wanted, "readyReplicas": wanted} if wanted else {}),
+        }
+
+    def _pod(self, name: str, owner: Object, template: Object) -> Object:
+        reference = {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+            "controller": True,
+        }
+        metadata = copy.deepcopy(template["metadata"])
+        metadata.update(name=name, namespace="ns", ownerReferences=[reference])
+        return self.cluster.add({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+
+
+def verified(file_name: str, *, sha256: str = SHA) -> str:
+    return json.dumps(
+        {
+            "state": "Verified",
+            "path": f"models/Stable-diffusion/{file_name}",
+            "size": 1000,
+            "sha256": sha256,
+            "family": "SD15",
+        }
+    )
+
+
+def finish(pod: Object, message: str, *, exit_code: int = 0, reason: str = "Completed") -> Object:
+    ended = {"exitCode": exit_code, "message": message, "reason": reason}
+    pod["status"] = {
+        "phase": "Failed" if exit_code else "Succeeded",
+        "containerStatuses": [{"name": "fetch", "state": {"terminated": ended}}],
+    }
+    return pod
+
+
+def run(pod: Object, *, ip: str = "10.0.0.1", ready: bool = True) -> Object:
+    pod["status"] = {
+        "phase": "Running",
+        "podIP": ip,
+        "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        "containerStatuses": [{"name": "runtime", "state": {"running": {}}}],
+    }
+    return pod
+
+
+def wait(pod: Object, reason: str, message: str) -> Object:
+    pod["status"] = {
+        "phase": "Pending",
+        "containerStatuses": [
+            {"name": "runtime", "state": {"waiting": {"reason": reason, "message": message}}}
+        ],
+    }
+    return pod
+
+
+class FakeRuntimes:
+    """Every pod holds the checkpoint that `state_of` says; by default the desired one."""
+
+    def __init__(self, answer: RuntimeState | errors.RuntimeUnreachableError | None = None) -> None:
+        self.answer = answer or holding(SHA)
+        self.asked: list[str] = []
+
+    def token_sha256(self, uid: str) -> str:
+        return hashlib.sha256(uid.encode()).hexdigest()
+
+    async def state(self, *, pod_ip: str, uid: str) -> RuntimeState:
+        self.asked.append(pod_ip)
+        if isinstance(self.answer, errors.RuntimeUnreachableError):
+            raise self.answer
+        return self.answer
+
+
+def holding(sha256: str, *, device: str = "cpu") -> RuntimeState:
+    return RuntimeState.model_validate(
+        {
+            "health": "Ready",
+            "checkpoint": {"path": "models/Stable-diffusion/base.safetensors", "sha256": sha256},
+            "error": None,
+            "device": {"type": device, "name": "a device", "dtype": "float32"},
+            "version": "0.1.0",
+        }
+    )
+
+
+def bundle(name: str = "sd15", *, files: list[Object] | None = None, **spec: Any) -> Object:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "ModelBundle",
+        "metadata": {"name": name, "namespace": "ns"},
+        "spec": {
+            "family": "Auto",
+            "files": files if files is not None else [file()],
+            "storage": {"size": "20Gi", "accessModes": ["ReadWriteOnce"]},
+            **spec,
+        },
+    }
+
+
+def file(name: str = "base", **fields: Any) -> Object:
+    return {
+        "name": name,
+        "type": "Checkpoint",
+        "source": {"http": {"url": f"https://models.example.org/{name}.safetensors"}},
+        **fields,
+    }
+
+
+def instance(name: str = "demo", **spec: Any) -> Object:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "SDInstance",
+        "metadata": {"name": name, "namespace": "ns"},
+        "spec": {
+            "replicas": 1,
+            "models": [{"name": "sd15"}],
+            "checkpoint": {"bundle": "sd15", "file": "base"},
+            "gpu": {"backend": "None"},
+            "access": {
+                "auth": "Required",
+                "authSecretRef": {"name": "login"},
+                "service": {"type": "ClusterIP"},
+            },
+            **spec,
+        },
+    }

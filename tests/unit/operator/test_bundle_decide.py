@@ -1,0 +1,445 @@
+"""What a bundle needs and says, as tables."""
+
+import datetime
+from typing import Any
+
+import pytest
+from operator_fakes import SHA, bundle, file, finish, run, timestamp, verified, wait
+
+from sd_operator import names
+from sd_operator.api.base import parse
+from sd_operator.api.bundle import FileStatus, ModelBundle
+from sd_operator.bundle import decide
+from sd_operator.bundle.children.job import FetchSettings, build_job
+from sd_operator.bundle.observe import Observed, users_of
+from sd_operator.manifests import stamped
+from sd_operator.pods import Trouble
+
+SETTINGS = FetchSettings(image="operator:1", image_pull_policy="Never", hf_endpoint="https://hf.example.org")
+FAILED = '{"state":"Failed","reason":"NotFound","message":"HTTP 404","retryable":false}'
+RETRYABLE = '{"state":"Failed","reason":"Timeout","message":"no answer","retryable":true}'
+
+
+def a_bundle(*, status: dict[str, Any] | None = None, **spec: Any) -> ModelBundle:
+    manifest = bundle(**spec)
+    manifest["metadata"].update(uid="bundle-uid", generation=3)
+    manifest["status"] = status or {"observedGeneration": -1}
+    return parse(ModelBundle, manifest)
+
+
+def the_wish(of: ModelBundle, *, claim_uid: str = "claim-uid") -> dict[str, Any]:
+    return stamped(build_job(of, of.spec.files[0], claim_uid=claim_uid, settings=SETTINGS))
+
+
+def a_claim(**metadata: Any) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "sd15-models",
+            "uid": "claim-uid",
+            "labels": {names.LABEL_SD_BUNDLE: "sd15"},
+            **metadata,
+        },
+        "status": {"phase": "Bound"},
+    }
+
+
+def a_job(wish: dict[str, Any], *conditions: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {
+        "metadata": {**wish["metadata"], "uid": "job-uid", **metadata},
+        "status": {"conditions": list(conditions)},
+    }
+
+
+def a_pod(name: str = "p", *, owner: str = "job-uid", **metadata: Any) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": name,
+            "uid": f"{name}-uid",
+            "labels": {names.LABEL_SD_FILE: "base"},
+            "ownerReferences": [{"uid": owner, "controller": True}],
+            "creationTimestamp": timestamp(),
+            **metadata,
+        }
+    }
+
+
+COMPLETE = {"type": "Complete", "status": "True"}
+
+
+def job_failed(*, ago: float = 0.0) -> dict[str, Any]:
+    return {
+        "type": "Failed",
+        "status": "True",
+        "reason": "BackoffLimitExceeded",
+        "message": "Job has reached the specified backoff limit",
+        "lastTransitionTime": timestamp(ago=ago),
+    }
+
+
+def decided(
+    *,
+    job: dict[str, Any] | None,
+    pods: tuple[dict[str, Any], ...] = (),
+    of: ModelBundle | None = None,
+    **more: Any,
+) -> decide.FileDecision:
+    of = of or a_bundle()
+    observed = Observed(
+        bundle=of,
+        now=datetime.datetime.now(tz=datetime.UTC),
+        claim=a_claim(),
+        jobs={job["metadata"]["name"]: job} if job else {},
+        pods=pods,
+        **more,
+    )
+    return decide.decide_file(observed, of.spec.files[0], the_wish(of))
+
+
+WISH = the_wish(a_bundle())
+REMEMBERED = FileStatus(name="base", state="Verified", sha256=SHA, path="p", job=WISH["metadata"]["name"])
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "state", "reason", "action", "permanent"),
+    [
+        pytest.param(None, (), "Pending", None, "create", False, id="no Job yet"),
+        pytest.param(
+            None,
+            (run(a_pod(owner="old")),),
+            "Pending",
+            "WaitingForDeletion",
+            "nothing",
+            False,
+            id="an earlier pod still writes the file",
+        ),
+        pytest.param(
+            None,
+            (finish(a_pod(owner="old"), FAILED, exit_code=2),),
+            "Pending",
+            None,
+            "create",
+            False,
+            id="an earlier pod has ended",
+        ),
+        pytest.param(a_job(WISH), (), "Pending", None, "nothing", False, id="the Job has no pod yet"),
+        pytest.param(a_job(WISH), (run(a_pod()),), "Fetching", None, "nothing", False, id="the pod runs"),
+        pytest.param(
+            a_job(WISH),
+            (wait(a_pod(), "ImagePullBackOff", "no such image"),),
+            "Pending",
+            "ImagePullBackOff",
+            "nothing",
+            True,
+            id="the image cannot be pulled",
+        ),
+        pytest.param(
+            a_job(WISH),
+            (wait(a_pod(), "ContainerCreating", ""),),
+            "Pending",
+            None,
+            "nothing",
+            False,
+            id="the container is being made",
+        ),
+        pytest.param(
+            a_job(WISH),
+            (finish(a_pod(), RETRYABLE, exit_code=1),),
+            "Fetching",
+            "Retrying",
+            "nothing",
+            False,
+            id="between two tries",
+        ),
+        pytest.param(
+            a_job(WISH),
+            (finish(a_pod(), RETRYABLE, exit_code=1), run(a_pod("q"))),
+            "Fetching",
+            "Retrying",
+            "nothing",
+            False,
+            id="during the next try",
+        ),
+        pytest.param(
+            a_job(WISH, COMPLETE),
+            (finish(a_pod(), verified("base.safetensors")),),
+            "Verified",
+            None,
+            "nothing",
+            False,
+            id="done",
+        ),
+        pytest.param(
+            a_job(WISH, COMPLETE),
+            (),
+            "Pending",
+            "VerdictLost",
+            "replace",
+            False,
+            id="done, but the verdict is lost",
+        ),
+        pytest.param(
+            a_job(WISH, COMPLETE),
+            (finish(a_pod(), "hello"),),
+            "Failed",
+            "NoVerdict",
+            "nothing",
+            True,
+            id="done by a fetcher of another make",
+        ),
+        pytest.param(
+            a_job(WISH, job_failed()),
+            (finish(a_pod(), FAILED, exit_code=2),),
+            "Failed",
+            "NotFound",
+            "nothing",
+            True,
+            id="given up for good",
+        ),
+        pytest.param(
+            a_job(WISH, job_failed()),
+            (finish(a_pod(), RETRYABLE, exit_code=1),),
+            "Failed",
+            "Timeout",
+            "nothing",
+            False,
+            id="given up for now",
+        ),
+        pytest.param(
+            a_job(WISH, job_failed(ago=700)),
+            (finish(a_pod(), RETRYABLE, exit_code=1),),
+            "Failed",
+            "Timeout",
+            "replace",
+            False,
+            id="given up ten minutes ago",
+        ),
+        pytest.param(
+            a_job(WISH, job_failed(ago=700)),
+            (finish(a_pod(), FAILED, exit_code=2),),
+            "Failed",
+            "NotFound",
+            "nothing",
+            True,
+            id="given up for good ten minutes ago",
+        ),
+        pytest.param(
+            a_job(WISH, job_failed()),
+            (),
+            "Failed",
+            "BackoffLimitExceeded",
+            "nothing",
+            False,
+            id="given up, and the pods are gone",
+        ),
+        pytest.param(
+            a_job(WISH, job_failed()),
+            (finish(a_pod(), "", exit_code=137, reason="OOMKilled"),),
+            "Failed",
+            "OOMKilled",
+            "nothing",
+            False,
+            id="killed for memory",
+        ),
+        pytest.param(
+            a_job(WISH, ownerReferences=[{"uid": "other", "controller": True}]),
+            (),
+            "Pending",
+            "WaitingForDeletion",
+            "nothing",
+            False,
+            id="the Job of an earlier bundle",
+        ),
+        pytest.param(
+            a_job(WISH, deletionTimestamp=timestamp()),
+            (),
+            "Pending",
+            "WaitingForDeletion",
+            "nothing",
+            False,
+            id="the Job is being deleted",
+        ),
+        pytest.param(
+            a_job(the_wish(a_bundle(), claim_uid="gone"), COMPLETE),
+            (finish(a_pod(), verified("x.safetensors")),),
+            "Pending",
+            "VolumeReplaced",
+            "replace",
+            False,
+            id="done on a volume that is gone",
+        ),
+        pytest.param(
+            a_job(
+                WISH, annotations={names.ANNOTATION_CLAIM_UID: "claim-uid", names.ANNOTATION_APPLIED: "old"}
+            ),
+            (wait(a_pod(), "ImagePullBackOff", "no such image"),),
+            "Pending",
+            "JobReplaced",
+            "replace",
+            False,
+            id="stuck with yesterday's settings",
+        ),
+    ],
+)
+def test_one_file(
+    job: dict[str, Any] | None,
+    pods: tuple[dict[str, Any], ...],
+    state: str,
+    reason: str | None,
+    action: str,
+    permanent: bool,
+) -> None:
+    decision = decided(job=job, pods=pods)
+    assert (decision.status.state, decision.status.reason) == (state, reason)
+    assert decision.action.value == action
+    assert decision.permanent is permanent
+
+
+def test_a_verdict_that_was_written_down_outlives_its_pod() -> None:
+    of = a_bundle(status={"files": [REMEMBERED.as_manifest()]})
+    decision = decided(job=a_job(the_wish(of), COMPLETE), of=of)
+    assert decision.status == REMEMBERED
+    assert decision.action is decide.Action.NOTHING
+
+
+def test_a_verdict_of_another_job_is_not_trusted() -> None:
+    of = a_bundle(status={"files": [{**REMEMBERED.as_manifest(), "job": "another"}]})
+    assert decided(job=a_job(the_wish(of), COMPLETE), of=of).action is decide.Action.REPLACE
+
+
+def test_a_stuck_pod_is_explained_by_its_events() -> None:
+    pod = wait(a_pod(), "ContainerCreating", "")
+    warning = Trouble("FailedMount", "p: cannot mount", False)
+    decision = decided(job=a_job(WISH), pods=(pod,), warnings={"p-uid": warning})
+    assert (decision.status.reason, decision.status.message) == ("FailedMount", "p: cannot mount")
+
+
+def test_a_verified_file_tells_everything_the_fetcher_told() -> None:
+    pod = finish(a_pod(), verified("base.safetensors"))
+    assert decided(job=a_job(WISH, COMPLETE), pods=(pod,)).status.as_manifest() == {
+        "name": "base",
+        "state": "Verified",
+        "size": 1000,
+        "sha256": SHA,
+        "family": "SD15",
+        "path": "models/Stable-diffusion/base.safetensors",
+        "job": WISH["metadata"]["name"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "reason", "words"),
+    [
+        pytest.param([file()], None, "", id="a plain file"),
+        pytest.param(
+            [file("a", source={"http": {"url": "https://x.org/get?file=1"}})],
+            "InvalidSpec",
+            "spec.files[a].fileName: 'get'",
+            id="an address that ends in no file name",
+        ),
+        pytest.param(
+            [file("a", source={"http": {"url": "https://x.org/m.ckpt"}})],
+            "InvalidSpec",
+            ".safetensors",
+            id="another format",
+        ),
+        pytest.param(
+            [file("a", fileName="x.safetensors"), file("b", fileName="x.safetensors")],
+            "PathConflict",
+            "models/Stable-diffusion/x.safetensors",
+            id="two files for one place",
+        ),
+        pytest.param(
+            [
+                file(
+                    "a",
+                    source={"huggingFace": {"repo": "o/r", "revision": "main", "path": "d/m%20.safetensors"}},
+                )
+            ],
+            "InvalidSpec",
+            "'m%20.safetensors'",
+            id="a name with characters no volume should have",
+        ),
+    ],
+)
+def test_a_spec_that_cannot_be_done_is_refused(
+    files: list[dict[str, Any]], reason: str | None, words: str
+) -> None:
+    refused = decide.refusal(a_bundle(files=files))
+    assert (refused.reason if refused else None) == reason
+    assert refused is None or (refused.state.value == "Stalled" and words in refused.message)
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        (None, None),
+        (a_claim(), None),
+        (a_claim(labels={}), ("Stalled", "NameTaken")),
+        (a_claim(labels={names.LABEL_SD_BUNDLE: "another"}), ("Stalled", "NameTaken")),
+        (a_claim(deletionTimestamp="2026-01-01T00:00:00Z"), ("Reconciling", "WaitingForDeletion")),
+        ({**a_claim(), "status": {"phase": "Lost"}}, ("Stalled", "VolumeLost")),
+    ],
+    ids=["none yet", "ours", "a stranger's", "another bundle's", "going", "lost"],
+)
+def test_a_claim_that_cannot_be_used(claim: dict[str, Any] | None, expected: tuple[str, str] | None) -> None:
+    observed = Observed(bundle=a_bundle(), now=datetime.datetime.now(tz=datetime.UTC), claim=claim)
+    refused = decide.claim_refusal(observed)
+    assert (None if refused is None else (refused.state.value, refused.reason)) == expected
+
+
+def decision(
+    name: str, state: Any, reason: str | None = None, *, permanent: bool = False
+) -> decide.FileDecision:
+    status = FileStatus(name=name, state=state, reason=reason, message="a sentence" if reason else None)
+    return decide.FileDecision(status, permanent=permanent)
+
+
+@pytest.mark.parametrize(
+    ("files", "state", "reason"),
+    [
+        ([decision("a", "Verified")], "Ready", "FilesVerified"),
+        ([decision("a", "Verified"), decision("b", "Fetching")], "Reconciling", "Fetching"),
+        ([decision("a", "Pending", "Unschedulable")], "Reconciling", "Unschedulable"),
+        ([decision("a", "Pending", "ImagePullBackOff", permanent=True)], "Stalled", "ImagePullBackOff"),
+        ([decision("a", "Failed", "Timeout")], "Reconciling", "FetchFailed"),
+        (
+            [decision("a", "Failed", "Timeout"), decision("b", "Failed", "NotFound", permanent=True)],
+            "Stalled",
+            "FetchFailed",
+        ),
+        ([decision("a", "Fetching", "Retrying")], "Reconciling", "Fetching"),
+    ],
+)
+def test_the_gravest_is_said(files: list[decide.FileDecision], state: str, reason: str) -> None:
+    observed = Observed(bundle=a_bundle(), now=datetime.datetime.now(tz=datetime.UTC), claim=a_claim())
+    said = decide.verdict(observed, files)
+    assert (said.state.value, said.reason) == (state, reason)
+
+
+def test_a_claim_that_is_not_bound_explains_a_waiting_file() -> None:
+    observed = Observed(
+        bundle=a_bundle(),
+        now=datetime.datetime.now(tz=datetime.UTC),
+        claim=a_claim(),
+        warnings={"claim-uid": Trouble("ProvisioningFailed", "sd15-models: no storage class", False)},
+    )
+    said = decide.verdict(observed, [decision("a", "Pending")])
+    assert (said.reason, said.message) == (
+        "ProvisioningFailed",
+        "PersistentVolumeClaim sd15-models: no storage class",
+    )
+
+
+def test_users_are_found_even_among_objects_that_cannot_be_read() -> None:
+    def user(name: str, spec: Any) -> dict[str, Any]:
+        return {"metadata": {"name": name}, "spec": spec}
+
+    instances = [
+        user("b", {"models": [{"name": "sd15"}]}),
+        user("a", {"models": [{"name": "x"}, {"name": "sd15"}]}),
+        user("c", {"models": [{"name": "other"}]}),
+        user("d", None),
+        user("e", {"models": "sd15"}),
+        user("f", {"models": [None, {"name": 5}]}),
+    ]
+    assert users_of("sd15", instances) == ("a", "b")

@@ -1,0 +1,113 @@
+"""The generated CRDs are what the models say, and what a structural schema must be."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sd_operator.api import crds
+
+FOLDER = Path(__file__).parents[3] / "crds"
+DEFINITIONS = crds.definitions()
+SCHEMAS = {name: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for name, crd in DEFINITIONS.items()}
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from nodes(schema[key], f"{path}[]")
+
+
+NODES = [
+    pytest.param(node, id=path or "root")
+    for schema in SCHEMAS.values()
+    for part in ("spec", "status")
+    for path, node in nodes(schema["properties"][part], part)
+]
+
+
+def test_the_files_of_the_repository_are_what_the_models_say() -> None:
+    assert crds.stale(FOLDER) == [], "run `make crds`"
+
+
+def test_check_fails_for_a_stale_folder_and_passes_after_writing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert crds.main(["--check", str(tmp_path)]) == 1
+    assert "is stale" in capsys.readouterr().err
+    assert crds.main([str(tmp_path)]) == 0
+    assert crds.main(["--check", str(tmp_path)]) == 0
+    name = next(iter(DEFINITIONS))
+    (tmp_path / name).write_text("edited by hand")
+    assert crds.stale(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_node_is_structural_and_bounded(node: dict[str, Any]) -> None:
+    assert not {"$ref", "$defs", "title", "const", "oneOf"} & node.keys()
+    if node.get("x-kubernetes-int-or-string"):
+        return
+    assert node["type"] in ("object", "array", "string", "integer", "boolean")
+    if node["type"] == "string":
+        assert "maxLength" in node or "enum" in node
+    if node["type"] == "array":
+        assert "maxItems" in node
+        assert node["x-kubernetes-list-type"] in ("map", "set", "atomic")
+    if "additionalProperties" in node:
+        assert "maxProperties" in node
+    assert node.get("default", 0) is not None
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_field_tells_what_it_does_and_its_default(name: str) -> None:
+    silent, hidden = [], []
+    for part in ("spec", "status"):
+        for path, node in nodes(SCHEMAS[name]["properties"][part], part):
+            required = node.get("required", [])
+            for field, child in node.get("properties", {}).items():
+                if not child.get("description"):
+                    silent.append(f"{path}.{field}")
+                described = child.get("description", "")
+                plain = child.get("type") in ("string", "integer", "array")
+                if part == "spec" and plain and field not in required and "Default: " not in described:
+                    hidden.append(f"{path}.{field}")
+    assert silent == []
+    assert hidden == []
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_new_object_does_not_count_as_done(name: str) -> None:
+    assert SCHEMAS[name]["properties"]["status"]["default"] == {"observedGeneration": -1}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_rule_has_a_sentence_for_people(name: str) -> None:
+    rules = [rule for _, node in nodes(SCHEMAS[name]) for rule in node.get("x-kubernetes-validations", ())]
+    assert rules
+    assert all(len(rule["message"]) > 10 for rule in rules)
+
+
+def test_an_instance_can_be_scaled() -> None:
+    crd = DEFINITIONS["sdoperator.dev_sdinstances.yaml"]
+    assert crd["spec"]["versions"][0]["subresources"]["scale"] == {
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    }
+
+
+def test_the_names_people_type() -> None:
+    names = [crd["spec"]["names"] for crd in DEFINITIONS.values()]
+    assert [(name["shortNames"], name["categories"]) for name in names] == [
+        (["sdmb"], ["sd"]),
+        (["sdi"], ["sd"]),
+    ]
+
+
+def test_a_schema_that_cannot_be_structural_is_refused() -> None:
+    with pytest.raises(ValueError, match="no structural form"):
+        crds.structural({"anyOf": [{"type": "string"}, {"type": "integer"}]}, {})

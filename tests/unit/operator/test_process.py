@@ -1,0 +1,150 @@
+"""The process around the reconciles: settings, key, logs, metrics, health, dispatch."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import ValidationError
+
+from sd_operator import __main__, errors, log, management
+from sd_operator.metrics import Metrics
+from sd_operator.names import Key
+from sd_operator.reconciling import Dispatcher
+from sd_operator.settings import Settings, load
+
+KEY = Key("SDInstance", "ns", "demo")
+
+
+def settings(tmp_path: Path) -> Settings:
+    return Settings(operator_image="o", runtime_image="r", key_file=tmp_path / "key")
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDO_OPERATOR_IMAGE", "operator:1")
+    monkeypatch.setenv("SDO_RUNTIME_IMAGE", "runtime:1")
+    monkeypatch.setenv("SDO_WATCH_NAMESPACE", "art")
+    found = load()
+    assert (found.operator_image, found.runtime_image, found.watch_namespace) == (
+        "operator:1",
+        "runtime:1",
+        "art",
+    )
+    monkeypatch.setenv("SDO_WORKERS", "0")
+    with pytest.raises(ValidationError):
+        load()
+
+
+def test_every_setting_says_what_it_does() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_wrong_settings_end_the_process_with_their_names_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SDO_OPERATOR_IMAGE", raising=False)
+    monkeypatch.setenv("SDO_RUNTIME_IMAGE", "r")
+    monkeypatch.setenv("SDO_LOG_LEVEL", "LOUD")
+    assert __main__.main() == 2
+    told = capsys.readouterr().err
+    assert "SDO_OPERATOR_IMAGE: Field required" in told
+    assert "SDO_LOG_LEVEL: Input should be" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "cannot be read"), (b"short\n", "holds 5 bytes; at least 16")],
+    ids=["missing", "too short"],
+)
+def test_a_key_that_is_none_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(errors.OperatorError, match=f"SDO_KEY_FILE: .*{words}"):
+        __main__.read_key(settings(tmp_path))
+
+
+def test_the_key_is_read_without_its_line_end(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"0123456789abcdef\n")
+    assert __main__.read_key(settings(tmp_path)) == b"0123456789abcdef"
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("kopf").setLevel(logging.NOTSET)
+    logging.getLogger("aiohttp.access").setLevel(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("restored_logging")
+def test_every_line_is_json_and_names_the_object() -> None:
+    stream = io.StringIO()
+    log.configure("INFO", stream=stream)
+    logger = logging.getLogger("test")
+    logger.info("before")
+    with log.bound(KEY):
+        logger.info("hello %s", "you")
+        try:
+            raise ValueError("no")
+        except ValueError:
+            logger.exception("failed")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert "name" not in lines[0]
+    assert lines[1]["message"] == "hello you"
+    assert (lines[1]["kind"], lines[1]["namespace"], lines[1]["name"]) == ("SDInstance", "ns", "demo")
+    assert "ValueError: no" in lines[2]["traceback"]
+    logging.getLogger("kopf.objects").info("silenced")
+    assert len(stream.getvalue().splitlines()) == 3
+
+
+class Scripted:
+    """A reconciler that answers as told."""
+
+    def __init__(self, answer: float | Exception | None) -> None:
+        self.answer = answer
+
+    async def reconcile(self, key: Key) -> float | None:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(("position", "expected"), [(0.0, 80.0), (0.5, 100.0), (1.0, 120.0)])
+async def test_the_next_look_is_spread(position: float, expected: float) -> None:
+    dispatcher = Dispatcher({"SDInstance": Scripted(100.0)}, Metrics(), spread=lambda: position)
+    assert await dispatcher.work(KEY) == pytest.approx(expected)
+
+
+async def test_a_gone_object_is_not_looked_at_again() -> None:
+    assert await Dispatcher({"SDInstance": Scripted(None)}, Metrics()).work(KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(errors.TransientError("x"), "Transient"), (KeyError("x"), "KeyError")]
+)
+async def test_errors_are_counted_by_reason_and_left_to_the_queue(error: Exception, reason: str) -> None:
+    metrics = Metrics()
+    with pytest.raises(type(error)):
+        await Dispatcher({"SDInstance": Scripted(error)}, metrics).work(KEY)
+    text = metrics.exposition().decode()
+    assert f'sdo_reconcile_errors_total{{kind="SDInstance",reason="{reason}"}} 1.0' in text
+    assert 'sdo_reconcile_seconds_count{kind="SDInstance"} 1.0' in text
+
+
+@pytest.mark.parametrize(("complaints", "status"), [([], 200), (["pods have not been watched"], 503)])
+async def test_health_says_what_is_wrong(complaints: list[str], status: int) -> None:
+    app = management.build_app(Metrics(), lambda: complaints)
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.get("/healthz")
+        assert answer.status == status
+        assert await answer.json() == {"complaints": complaints}
+        metrics = await client.get("/metrics")
+        assert metrics.status == 200
+        assert "sdo_queue_depth" in await metrics.text()
