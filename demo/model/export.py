@@ -16,7 +16,10 @@ from model.train_unet import Model, load_vae
 
 FOLDER = Path(__file__).parent
 FILE = "shapes-sd15.safetensors"
-COMMAND = "python -m model.train_vae && python -m model.train_unet && python -m model.export"
+COMMAND = (
+    "python -m model.train_vae --minutes 10 --batch 8 --bf16 && "
+    "python -m model.train_unet --minutes 25 --batch 48 && python -m model.export"
+)
 
 
 def original_layout(model: Model, vae: torch.nn.Module) -> ldm_keys.Weights:

@@ -98,7 +98,7 @@ class Kube:
         found: Manifest = json.loads(self.run("get", kind, name, "-o", "json"))
         return found
 
-    def list(self, kind: str, selector: str = "") -> list[Manifest]:
+    def items(self, kind: str, selector: str = "") -> list[Manifest]:
         found: list[Manifest] = json.loads(self.run("get", kind, "-l", selector, "-o", "json"))["items"]
         return found
 
@@ -141,7 +141,7 @@ class Kube:
 
     def pods(self, instance: str) -> list[Manifest]:
         """The serving pods of an SDInstance that are not on their way out."""
-        pods = self.list("pods", f"sdoperator.dev/instance={instance}")
+        pods = self.items("pods", f"sdoperator.dev/instance={instance}")
         return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
 
     @contextlib.contextmanager

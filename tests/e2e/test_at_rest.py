@@ -13,7 +13,7 @@ def versions(kube: Kube) -> dict[str, str]:
     """Resource versions of everything the operator may write here."""
     found = {}
     for kind in ("modelbundles", "sdinstances", "deployments", "services", "jobs", "persistentvolumeclaims"):
-        for item in kube.list(kind):
+        for item in kube.items(kind):
             found[f"{kind}/{item['metadata']['name']}"] = item["metadata"]["resourceVersion"]
     return found
 

@@ -87,7 +87,7 @@ def test_killed_in_the_middle_of_a_fetch(kube: Kube, cluster: Cluster) -> None:
     kube.wait(fetching, "the file to be fetching", 60)
     cluster.kill_operator()
     kube.wait_condition("modelbundle", "slow", "Ready", seconds=180)
-    assert len(kube.list("jobs", "sdoperator.dev/bundle=slow")) == 1
+    assert len(kube.items("jobs", "sdoperator.dev/bundle=slow")) == 1
     size = kube.get("modelbundle", "slow")["status"]["files"][0]["size"]
     count = json.loads(
         cluster.run("get", "--raw", f"/api/v1/namespaces/{kube.namespace}/services/slow:80/proxy/count")
@@ -105,7 +105,7 @@ def test_a_killed_fetch_pod_resumes(kube: Kube, cluster: Cluster) -> None:
         return bool(json.loads(cluster.run("get", "--raw", path))["served"] - before > 2_000_000)
 
     kube.wait(progressed, "two megabytes to be fetched", 60)
-    for pod in kube.list("pods", "sdoperator.dev/bundle=resume"):
+    for pod in kube.items("pods", "sdoperator.dev/bundle=resume"):
         kube.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
     kube.wait_condition("modelbundle", "resume", "Ready", seconds=180)
     size = kube.get("modelbundle", "resume")["status"]["files"][0]["size"]

@@ -103,11 +103,11 @@ def test_a_changed_password_is_taken_without_a_restart(kube: Kube) -> None:
 def test_zz_deleting_leaves_the_volume(kube: Kube) -> None:
     claim = kube.get("modelbundle", "shapes")["status"]["volume"]["claimName"]
     kube.run("delete", "sdinstance/shapes", "modelbundle/shapes", "--timeout=60s")
-    kube.wait(lambda: not kube.list("deployments"), "the Deployment to be collected", 60)
+    kube.wait(lambda: not kube.items("deployments"), "the Deployment to be collected", 60)
     kube.wait(
-        lambda: not [s for s in kube.list("services") if s["metadata"]["name"] == "shapes"],
+        lambda: not [s for s in kube.items("services") if s["metadata"]["name"] == "shapes"],
         "the Service to go",
         60,
     )
-    kube.wait(lambda: not kube.list("jobs"), "the fetch Jobs to be collected", 60)
+    kube.wait(lambda: not kube.items("jobs"), "the fetch Jobs to be collected", 60)
     assert kube.get("persistentvolumeclaim", claim)["status"]["phase"] == "Bound"
