@@ -19,6 +19,7 @@ class References:
         self._bundles: dict[Key, frozenset[str]] = {}
         self._users: dict[Key, set[Key]] = defaultdict(set)
         self._seen: dict[Key, str] = {}
+        self._generations: dict[Key, tuple[str, int]] = {}
 
     def note(self, instance: Key, bundles: frozenset[str]) -> set[Key]:
         """Note what an instance names (nothing: it is gone); returns the bundles whose users changed."""
@@ -40,6 +41,16 @@ class References:
     def users(self, bundle: Key) -> set[Key]:
         """The instances that name a bundle."""
         return set(self._users.get(bundle, ()))
+
+    def renewed(self, key: Key, manifest: Mapping[str, Any] | None) -> bool:
+        """Note an object (None: it is gone); whether its spec is another than when it was last noted."""
+        if manifest is None:
+            self._generations.pop(key, None)
+            return True
+        told = (str(manifest["metadata"].get("uid")), int(manifest["metadata"].get("generation") or 0))
+        before = self._generations.get(key)
+        self._generations[key] = told
+        return told != before
 
     def changed(self, bundle: Key, manifest: Mapping[str, Any] | None) -> bool:
         """Note a bundle (None: it is gone); whether anything changed that its users care about."""

@@ -125,17 +125,19 @@ def instance_event(queue: WorkQueue[Key], references: References, event: Mapping
     gone = event["type"] == "DELETED"
     for bundle in references.note(key, frozenset() if gone else bundle_names(manifest)):
         queue.add(bundle, after=USERS_DELAY)
-    queue.add(key)
+    # What came with no new spec is mostly the operator's own status: its children's news may join it.
+    queue.add(key, after=0 if references.renewed(key, None if gone else manifest) else CHILD_DELAY)
 
 
 def bundle_event(queue: WorkQueue[Key], references: References, event: Mapping[str, Any]) -> None:
     """A ModelBundle came, changed or went: it has work, and so have its users when it concerns them."""
     manifest = event["object"]
     key = _key(names.MODELBUNDLE, manifest)
-    if references.changed(key, None if event["type"] == "DELETED" else manifest):
+    gone = event["type"] == "DELETED"
+    if references.changed(key, None if gone else manifest):
         for user in references.users(key):
             queue.add(user)
-    queue.add(key)
+    queue.add(key, after=0 if references.renewed(key, None if gone else manifest) else CHILD_DELAY)
 
 
 def child_event(queue: WorkQueue[Key], references: References, event: Mapping[str, Any]) -> None:

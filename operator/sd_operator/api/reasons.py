@@ -45,9 +45,9 @@ class Reason(StrEnum):
     BUNDLE_NOT_READY = "BundleNotReady"
     #: The bundle has no file of the name in spec.checkpoint.file.
     FILE_NOT_FOUND = "FileNotFound"
-    #: Pods are being started, replaced or removed.
+    #: All pods serve the checkpoint, and older ones are still being replaced or removed.
     ROLLING_OUT = "RollingOut"
-    #: A pod runs and loads the checkpoint.
+    #: Not all pods serve the checkpoint yet: they start, load it, or become ready.
     LOADING = "Loading"
     #: The runtime could not load the checkpoint; its own sentence is the message.
     LOAD_FAILED = "LoadFailed"

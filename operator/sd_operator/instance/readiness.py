@@ -30,6 +30,10 @@ class Replica:
             and self.state.checkpoint.sha256 == checkpoint.sha256
         )
 
+    def serves(self, checkpoint: Checkpoint) -> bool:
+        """Whether it has these bytes and the Service sends requests to it."""
+        return self.holds(checkpoint) and pods.is_ready(self.pod)
+
 
 def replicas(observed: Observed, checkpoint: Checkpoint) -> list[Replica]:
     """The pods that were made for the checkpoint; those of an earlier rollout do not count."""
@@ -100,7 +104,7 @@ def _needs_a_person(observed: Observed, current: list[Replica]) -> Verdict | Non
 
 def _waits(observed: Observed, current: list[Replica], checkpoint: Checkpoint) -> Verdict | None:
     wanted = observed.instance.spec.replicas
-    loaded = sum(1 for replica in current if replica.holds(checkpoint))
+    loaded = sum(1 for replica in current if replica.serves(checkpoint))
     for replica in current:
         if replica.trouble is not None:
             return reconciling(replica.trouble.reason, replica.trouble.message)
@@ -115,17 +119,9 @@ def _waits(observed: Observed, current: list[Replica], checkpoint: Checkpoint) -
     for replica in current:
         if replica.silence is not None and pods.is_ready(replica.pod):
             return reconciling(Reason.RUNTIME_UNREACHABLE, f"pod {replica.name}: {replica.silence}")
-    for replica in current:
-        if pods.is_running(replica.pod) and not replica.holds(checkpoint):
-            return reconciling(
-                Reason.LOADING,
-                f"{checkpoint.reference} is loaded by {loaded} of {_pods(wanted)}; pod {replica.name} is "
-                "starting or loading",
-            )
     if loaded < wanted:
-        return reconciling(
-            Reason.ROLLING_OUT, f"{checkpoint.reference} is loaded by {loaded} of {_pods(wanted)}"
-        )
+        # One sentence from the first pod's start to the last one's readiness: each other one is a write.
+        return reconciling(Reason.LOADING, f"{checkpoint.reference} is loaded by {loaded} of {_pods(wanted)}")
     return None
 
 

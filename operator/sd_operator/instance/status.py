@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sd_operator import names
+from sd_operator import names, pods
 from sd_operator.api.conditions import Verdict, conditions
 from sd_operator.api.instance import (
     AccelerationStatus,
@@ -37,17 +37,17 @@ def build_status(
         selector=names.instance_selector(instance.metadata.name),
         endpoint=endpoint(instance) if observed.service is not None else None,
         models=_models(instance.spec.replicas, current, checkpoint),
-        acceleration=_acceleration(current),
+        acceleration=_acceleration([replica for replica in current if pods.is_ready(replica.pod)]),
     )
     return status.as_manifest()
 
 
 def _models(desired: int, current: list[Replica], checkpoint: Checkpoint | None) -> ModelsStatus:
-    holding = [replica for replica in current if checkpoint is not None and replica.holds(checkpoint)]
+    serving = [replica for replica in current if checkpoint is not None and replica.serves(checkpoint)]
     held = None
-    if holding and checkpoint is not None:
+    if serving and checkpoint is not None:
         held = CheckpointStatus(file=checkpoint.reference, sha256=checkpoint.sha256)
-    return ModelsStatus(desired=desired, loaded=len(holding), checkpoint=held)
+    return ModelsStatus(desired=desired, loaded=len(serving), checkpoint=held)
 
 
 def _acceleration(current: list[Replica]) -> AccelerationStatus | None:

@@ -259,8 +259,15 @@ QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "
             {"states": {"p-uid": RuntimeUnreachableError("refused")}, "pods": (run(a_pod(), ready=False),)},
             "Reconciling",
             "Loading",
-            "starting",
+            "0 of 1 pod",
             id="not listening yet",
+        ),
+        pytest.param(
+            {"pods": (run(a_pod(), ready=False),)},
+            "Reconciling",
+            "Loading",
+            "0 of 1 pod",
+            id="loaded, but not yet in the Service",
         ),
         pytest.param(
             {"states": {"p-uid": RuntimeUnreachableError("timed out")}},
@@ -282,14 +289,14 @@ QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "
         pytest.param(
             {"pods": (), "deployment": a_deployment(replicas=0, updatedReplicas=0, readyReplicas=0)},
             "Reconciling",
-            "RollingOut",
+            "Loading",
             "0 of 1 pod",
             id="no pod yet",
         ),
         pytest.param(
             {"pods": (run(a_pod(checkpoint=OLD)),)},
             "Reconciling",
-            "RollingOut",
+            "Loading",
             "0 of 1 pod",
             id="a pod of an earlier rollout",
         ),
@@ -359,7 +366,7 @@ QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "
         pytest.param(
             {"instance": an_instance(replicas=2), "deployment": a_deployment(replicas=2, updatedReplicas=2)},
             "Reconciling",
-            "RollingOut",
+            "Loading",
             "1 of 2 pods",
             id="one of two",
         ),

@@ -41,8 +41,11 @@ class Watch:
         taken, self.added = sorted(self.added), []
         return taken
 
-    def instance(self, name: str, *bundles: str, type: str | None = "ADDED") -> list[tuple[Key, bool]]:
+    def instance(
+        self, name: str, *bundles: str, type: str | None = "ADDED", generation: int = 1
+    ) -> list[tuple[Key, bool]]:
         manifest = instance(name, models=[{"name": each} for each in bundles])
+        manifest["metadata"]["generation"] = generation
         watching.instance_event(self.queue, self.references, {"type": type, "object": manifest})
         return self.take()
 
@@ -62,9 +65,14 @@ class Watch:
 def test_an_instance_wakes_itself_now_and_its_bundles_later() -> None:
     watch = Watch()
     assert watch.instance("demo", "sd15") == [(BUNDLE, True), (user("demo"), False)]
-    assert watch.instance("demo", "sd15", type="MODIFIED") == [(user("demo"), False)]
+    # Its own status: what its children tell in the same moment may join.
+    assert watch.instance("demo", "sd15", type="MODIFIED") == [(user("demo"), True)]
     other = Key("ModelBundle", "ns", "other")
-    assert watch.instance("demo", "other") == [(other, True), (BUNDLE, True), (user("demo"), False)]
+    assert watch.instance("demo", "other", generation=2) == [
+        (other, True),
+        (BUNDLE, True),
+        (user("demo"), False),
+    ]
     assert watch.instance("demo", "other", type="DELETED") == [(other, True), (user("demo"), False)]
 
 
@@ -73,11 +81,12 @@ def test_a_bundle_wakes_its_users_when_it_concerns_them() -> None:
     watch.instance("a", "sd15")
     watch.instance("b", "sd15")
     both = [(BUNDLE, False), (user("a"), False), (user("b"), False)]
-    alone = [(BUNDLE, False)]
+    later = [(BUNDLE, True), (user("a"), False), (user("b"), False)]
+    alone = [(BUNDLE, True)]
     assert watch.bundle() == both
     assert watch.bundle() == alone
     assert watch.bundle(usedBy=["a", "b"]) == alone
-    assert watch.bundle(files=[{"name": "base", "state": "Verified"}]) == both
+    assert watch.bundle(files=[{"name": "base", "state": "Verified"}]) == later
     assert watch.bundle(files=[{"name": "base", "state": "Verified"}], generation=2) == both
     watch.instance("b", "sd15", type="DELETED")
     assert watch.bundle(type="DELETED") == [(BUNDLE, False), (user("a"), False)]
@@ -102,6 +111,7 @@ def test_objects_that_cannot_be_read_still_wake_themselves() -> None:
     watch = Watch()
     for spec in (None, {"models": "x"}, {"models": [None, {"name": {}}]}):
         manifest = {**instance("odd"), "spec": spec}
+        manifest["metadata"]["uid"] = repr(spec)
         watching.instance_event(watch.queue, watch.references, {"type": "ADDED", "object": manifest})
         assert watch.take() == [(user("odd"), False)]
     manifest = {**bundle(files=[file()]), "status": "odd"}
@@ -115,8 +125,11 @@ def test_nothing_is_remembered_of_what_is_gone() -> None:
     references.note(user("a"), frozenset())
     references.changed(BUNDLE, {"metadata": {}})
     references.changed(BUNDLE, None)
+    references.renewed(BUNDLE, {"metadata": {}})
+    references.renewed(BUNDLE, None)
     assert references.users(BUNDLE) == set()
     assert (references._bundles, dict(references._users), references._seen) == ({}, {}, {})
+    assert references._generations == {}
 
 
 def test_a_watch_that_is_not_renewed_grows_too_old() -> None:
