@@ -131,14 +131,11 @@ def _rolling_out(observed: Observed, wanted: int) -> Verdict | None:
     generation = (deployment.get("metadata") or {}).get("generation", 0)
     if status.get("observedGeneration", 0) < generation:
         return reconciling(Reason.ROLLING_OUT, "the Deployment has just been changed")
-    numbers = {name: int(status.get(name) or 0) for name in ("replicas", "updatedReplicas", "readyReplicas")}
-    if all(number == wanted for number in numbers.values()):
+    # Which pods are ready is known from the pods themselves, sooner than the Deployment tells.
+    existing, updated = (int(status.get(name) or 0) for name in ("replicas", "updatedReplicas"))
+    if existing == updated == wanted:
         return None
-    return reconciling(
-        Reason.ROLLING_OUT,
-        f"{numbers['updatedReplicas']} of {_pods(wanted)} are up to date, {numbers['readyReplicas']} ready, "
-        f"{numbers['replicas']} exist",
-    )
+    return reconciling(Reason.ROLLING_OUT, f"{updated} of {_pods(wanted)} are up to date, {existing} exist")
 
 
 def _deployment_condition(observed: Observed, kind: str) -> Mapping[str, Any] | None:
