@@ -179,8 +179,11 @@ def _path(resource: Resource, namespace: str, name: str = "") -> str:
 
 
 def _failure(method: str, path: str, status: int, raw: bytes, retry_after: str | None) -> errors.ClusterError:
+    causes: list[Any] = []
     try:
-        message = json.loads(raw).get("message", "")
+        answer = json.loads(raw)
+        message = answer.get("message", "")
+        causes = (answer.get("details") or {}).get("causes") or []
     except (ValueError, AttributeError):
         message = raw[:200].decode(errors="replace")
     sentence = message or f"{method} {path}: HTTP {status}"
@@ -191,6 +194,8 @@ def _failure(method: str, path: str, status: int, raw: bytes, retry_after: str |
         return errors.TransientError(sentence, status=status, retry_after=patience)
     if status == 409:
         return errors.ConflictError(sentence, status=status)
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return errors.NamespaceEndingError(sentence, status=status)
     if unknown_field or status in (400, 403, 422):
         return errors.RefusedError(sentence, status=status)
     return errors.ClusterError(sentence, status=status)

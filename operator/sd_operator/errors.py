@@ -4,6 +4,7 @@ OperatorError
 ├── ClusterError               the API server said no, or nothing
 │   ├── TransientError         retried by the queue with backoff: 429, 5xx, timeouts, lost connections
 │   ├── ConflictError          409: somebody else was faster; observe again
+│   ├── NamespaceEndingError   403 because the namespace is being deleted: nothing is left to do
 │   └── RefusedError           400, 403, 422: the same request will be refused again
 ├── RuntimeUnreachableError    a pod's management port did not answer usefully
 └── ManifestError              an object is stored whose content the schema should have refused
@@ -37,6 +38,12 @@ class ConflictError(ClusterError):
     """The object changed, or a precondition (uid) failed."""
 
     reason = "Conflict"
+
+
+class NamespaceEndingError(ClusterError):
+    """Nothing can be created any more, and what is there goes by itself."""
+
+    reason = "NamespaceEnding"
 
 
 class RefusedError(ClusterError):

@@ -43,6 +43,8 @@ class Dispatcher:
         with log.bound(key):
             try:
                 after = await self._reconcilers[key.kind].reconcile(key)
+            except errors.NamespaceEndingError:
+                return None
             except Exception as error:
                 reason = error.reason if isinstance(error, errors.OperatorError) else type(error).__name__
                 self._metrics.errors.labels(key.kind, reason).inc()

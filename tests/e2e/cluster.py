@@ -58,6 +58,16 @@ class Cluster:
         samples = re.findall(r"^([a-zA-Z_:][\w:]*(?:\{.*\})?) (\S+)$", text, re.M)
         return {series: float(value) for series, value in samples}
 
+    def settled_writes(self) -> float:
+        """The operator's writes once it has come to rest; what other tests left behind may still be going."""
+        seen, since, deadline = -1.0, time.monotonic(), time.monotonic() + 120
+        while time.monotonic() - since < 5:
+            assert time.monotonic() < deadline, "the operator goes on writing"
+            if (now := self.operator_writes()) != seen:
+                seen, since = now, time.monotonic()
+            time.sleep(0.5)
+        return seen
+
     def operator_writes(self) -> float:
         samples = self.pod_metrics(OPERATOR_NAMESPACE, self.operator_pod(), 9090)
         return sum(value for series, value in samples.items() if series.startswith("sdo_api_writes_total"))

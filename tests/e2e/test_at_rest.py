@@ -21,20 +21,17 @@ def versions(kube: Kube) -> dict[str, str]:
 def test_one_instance_costs_at_most_six_writes(kube: Kube, cluster: Cluster) -> None:
     kube.apply(bundle(), secret())
     kube.wait_condition("modelbundle", "shapes", "Ready")
-    time.sleep(2)
-    before = cluster.operator_writes()
+    before = cluster.settled_writes()
     kube.apply(instance("counted"))
     kube.wait_condition("sdinstance", "counted", "Ready", seconds=300)
-    time.sleep(2)
-    writes = cluster.operator_writes() - before
+    writes = cluster.settled_writes() - before
     print(f"API writes for one SDInstance from apply to Ready: {writes:.0f}")
     assert writes <= 6
 
 
 def test_nothing_is_written_at_rest(kube: Kube, cluster: Cluster) -> None:
     serve(kube)
-    time.sleep(5)
-    before, seen = cluster.operator_writes(), versions(kube)
+    before, seen = cluster.settled_writes(), versions(kube)
     time.sleep(REST_SECONDS)
     assert cluster.operator_writes() == before
     assert versions(kube) == seen

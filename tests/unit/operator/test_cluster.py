@@ -151,6 +151,13 @@ async def test_a_refusal_is_not_tried_again_and_keeps_the_server_s_words(
     assert len(rig.script.asked) == 1
 
 
+async def test_a_namespace_that_ends_is_told_from_other_refusals(rig: Rig) -> None:
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace ns is being terminated"}]
+    rig.script.will((403, {"message": "unable to create new content", "details": {"causes": causes}}))
+    with pytest.raises(errors.NamespaceEndingError, match="new content"):
+        await rig.cluster.apply(MANIFEST)
+
+
 async def test_a_server_that_is_not_there_is_a_failure_that_may_pass() -> None:
     configuration: Any = Configuration()
     configuration.host = "http://127.0.0.1:9"

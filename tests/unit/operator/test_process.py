@@ -126,6 +126,11 @@ async def test_a_gone_object_is_not_looked_at_again() -> None:
     assert await Dispatcher({"SDInstance": Scripted(None)}, Metrics()).work(KEY) is None
 
 
+async def test_a_namespace_that_ends_is_left_in_peace() -> None:
+    ending = Scripted(errors.NamespaceEndingError("namespace ns is being terminated", status=403))
+    assert await Dispatcher({"SDInstance": ending}, Metrics()).work(KEY) is None
+
+
 @pytest.mark.parametrize(
     ("error", "reason"), [(errors.TransientError("x"), "Transient"), (KeyError("x"), "KeyError")]
 )
