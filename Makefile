@@ -49,7 +49,7 @@ lock: ## Compile requirements/*.txt from pyproject.toml
 	@touch .venv
 
 # --- check ------------------------------------------------------------------------------------------------------
-.PHONY: check fmt unit localkube-unit e2e test
+.PHONY: check fmt unit localkube-unit e2e test test-soak
 fmt: .venv ## Format the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 check: .venv ## Format, lint, types, layers, generated files
@@ -65,3 +65,9 @@ localkube-unit: ## Unit tests of the local cluster's Go code
 e2e: .venv install ## End-to-end tests on the cluster, with the operator installed
 	@$(PYTHON) -m pytest tests/e2e -m e2e
 test: check unit localkube-unit e2e ## Everything above: what CI runs
+
+test-soak: .venv ## What takes longer: the local cluster's whole life, five minutes at rest (stops the cluster first)
+	@hack/cluster down
+	@hack/localkube/test
+	@hack/install
+	@E2E_REST_SECONDS=300 $(PYTHON) -m pytest tests/e2e/test_at_rest.py -m e2e -s
