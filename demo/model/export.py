@@ -36,6 +36,7 @@ def write(weights: ldm_keys.Weights, folder: Path, trained: dict[str, float]) ->
     """Writes the file and a manifest saying what it is and how it was made."""
     path = folder / FILE
     save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # images are built from it and run as another user
     manifest = {
         "file": FILE,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
