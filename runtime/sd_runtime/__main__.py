@@ -14,6 +14,7 @@ from sd_runtime.a1111.checkpoints import Shelf
 from sd_runtime.a1111.options import Options
 from sd_runtime.app import create_app
 from sd_runtime.engine.loop import Engine
+from sd_runtime.guards.auth import CredentialFiles
 from sd_runtime.health import RuntimeState
 from sd_runtime.images.saving import OutputFolder
 from sd_runtime.jobs.queue import JobQueue
@@ -43,7 +44,11 @@ async def _live(settings: Settings) -> None:
     metrics.watch_queue(queue.waiting)
     engine = Engine(device=settings.device, max_batch=settings.max_batch, observer=metrics)
     management = create_management_app(
-        state=state, shelf=services.shelf, metrics=metrics, token_sha256=settings.management_token_sha256
+        state=state,
+        shelf=services.shelf,
+        metrics=metrics,
+        token_sha256=settings.management_token_sha256,
+        credentials=CredentialFiles(settings.auth_dir) if settings.auth == "required" else None,
     )
     try:
         await serving.run(

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from sd_runtime import __version__
 from sd_runtime.a1111.checkpoints import Shelf
+from sd_runtime.guards.auth import CredentialFiles
 from sd_runtime.guards.last_resort import LastResort
 from sd_runtime.guards.refusal import refusal
 from sd_runtime.health import RuntimeState
@@ -21,10 +22,15 @@ from sd_runtime.routes import errors
 
 
 def create_management_app(
-    *, state: RuntimeState, shelf: Shelf, metrics: Metrics, token_sha256: str
+    *,
+    state: RuntimeState,
+    shelf: Shelf,
+    metrics: Metrics,
+    token_sha256: str,
+    credentials: CredentialFiles | None,
 ) -> FastAPI:
     """The application; `token_sha256` is the hex digest of the bearer token, "" opens the state to loopback
-    only."""
+    only; `credentials` are those of the users' door, None when it wants none."""
     app = FastAPI(
         title="Stable Diffusion runtime, management", version=__version__, docs_url=None, redoc_url=None
     )
@@ -38,7 +44,10 @@ def create_management_app(
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        """200 when pictures can be made now."""
+        """200 when pictures can be made now, and somebody can ask for them."""
+        complaint = credentials and credentials.complaint()
+        if complaint:
+            return PlainTextResponse(complaint, status_code=503)
         ready = state.accepts_work
         word = "ready" if ready else "draining" if state.draining else state.health.value
         return PlainTextResponse(word, status_code=200 if ready else 503)
@@ -54,7 +63,7 @@ def create_management_app(
         if not _may_read_state(request, token_sha256):
             headers = {"WWW-Authenticate": "Bearer"}
             return refusal(401, "Unauthorized", "the management token is needed", headers)
-        return JSONResponse(describe(state, shelf))
+        return JSONResponse(describe(state, shelf) | describe_credentials(credentials))
 
     return app
 
@@ -70,6 +79,14 @@ def describe(state: RuntimeState, shelf: Shelf) -> dict[str, object]:
         and {"type": loaded.device.type, "name": loaded.device.name, "dtype": loaded.device.dtype},
         "version": __version__,
     }
+
+
+def describe_credentials(credentials: CredentialFiles | None) -> dict[str, object]:
+    """The part of /v1/state about the users' door: an instance that admits nobody is not ready."""
+    if credentials is None:
+        return {"credentials": "NotRequired", "credentialsError": None}
+    complaint = credentials.complaint()
+    return {"credentials": "Missing" if complaint else "Present", "credentialsError": complaint}
 
 
 def _may_read_state(request: Request, token_sha256: str) -> bool:

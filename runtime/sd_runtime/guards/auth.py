@@ -39,6 +39,14 @@ class CredentialFiles:
         guess."""
         return hmac.compare_digest(hashlib.sha256(given).digest(), self._current())
 
+    def complaint(self) -> str | None:
+        """Why nobody can be admitted; None when the files hold credentials."""
+        try:
+            self._current()
+        except CredentialsError as error:
+            return str(error)
+        return None
+
     def _current(self) -> bytes:
         try:
             stats = [(self._folder / name).stat() for name in (_USERNAME, _PASSWORD)]
@@ -48,9 +56,7 @@ class CredentialFiles:
                 self._stamp = stamp
         except OSError as error:
             self._stamp = None
-            raise CredentialsError(
-                f"the credentials in {self._folder} cannot be read: {error.strerror}"
-            ) from error
+            raise CredentialsError(f"{error.filename} cannot be read: {error.strerror}") from error
         return self._digest
 
     def _read(self, name: str) -> bytes:

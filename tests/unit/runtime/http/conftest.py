@@ -16,6 +16,7 @@ from sd_runtime.a1111.options import Options
 from sd_runtime.app import create_app
 from sd_runtime.device import DeviceInfo
 from sd_runtime.errors import Cancelled, CheckpointError
+from sd_runtime.guards.auth import CredentialFiles
 from sd_runtime.health import RuntimeState
 from sd_runtime.images.saving import OutputFolder
 from sd_runtime.jobs.job import Pixels
@@ -184,8 +185,13 @@ class World:
 
     def management(self, *, token_sha256: str = "", address: str = "127.0.0.1") -> httpx.AsyncClient:
         services = self.services
+        settings = services.settings
         app = create_management_app(
-            state=services.state, shelf=services.shelf, metrics=services.metrics, token_sha256=token_sha256
+            state=services.state,
+            shelf=services.shelf,
+            metrics=services.metrics,
+            token_sha256=token_sha256,
+            credentials=CredentialFiles(settings.auth_dir) if settings.auth == "required" else None,
         )
         transport = httpx.ASGITransport(app=app, client=(address, 1234))
         return httpx.AsyncClient(transport=transport, base_url="http://sd")

@@ -31,6 +31,8 @@ async def test_at_first_the_process_is_starting(make_world, prompt_engine):
         "error": None,
         "device": None,
         "version": "0.1.0",
+        "credentials": "Present",
+        "credentialsError": None,
     }
     assert await readiness(world) == (503, "Starting")
 
@@ -49,8 +51,29 @@ async def test_with_the_checkpoint_resident_it_is_ready_and_tells_digest_and_dev
         "error": None,
         "device": {"type": "cpu", "name": "a test's CPU", "dtype": "float32"},
         "version": "0.1.0",
+        "credentials": "Present",
+        "credentialsError": None,
     }
     assert await readiness(world) == (200, "ready")
+
+
+async def test_an_instance_that_admits_nobody_is_not_ready_until_the_credentials_are_there(world):
+    password = world.root / "auth" / "password"
+    secret = password.read_text()
+    password.unlink()
+    status, words = await readiness(world)
+    assert (status, "password" in words) == (503, True)
+    told = await state(world)
+    assert (told["health"], told["credentials"]) == ("Ready", "Missing")
+    assert "password" in told["credentialsError"]
+    password.write_text(secret)
+    assert await readiness(world) == (200, "ready")
+    assert (await state(world))["credentials"] == "Present"
+
+
+async def test_an_open_instance_wants_no_credentials(make_world, prompt_engine):
+    world = make_world(prompt_engine, auth="disabled")
+    assert (await state(world))["credentials"] == "NotRequired"
 
 
 async def test_a_failed_load_is_kept_and_told(make_world, unloadable_engine):
