@@ -166,7 +166,7 @@ def step(title: str) -> None:
 def up() -> None:
     STATE.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    step("cluster, images, operator (the first time about twenty minutes, then about one)")
+    step("cluster, images, operator (the first time about a quarter of an hour, then seconds)")
     if subprocess.run(["hack/install"], cwd=ROOT, check=False).returncode:
         raise DemoError("hack/install failed; its last lines are above")
     step("a ModelBundle and an SDInstance: kubectl apply -f examples/demo.yaml")
