@@ -53,7 +53,12 @@ async def _live(settings: Settings) -> None:
     try:
         await serving.run(
             [
-                serving.server(create_app(services), host=settings.host, port=settings.port),
+                serving.server(
+                    create_app(services),
+                    host=settings.host,
+                    port=settings.port,
+                    connections=serving.SPARE_CONNECTIONS + settings.queue_limit,
+                ),
                 serving.server(management, host=settings.host, port=settings.management_port),
             ],
             load_checkpoint=partial(serving.load, engine, settings.checkpoint, state=state, queue=queue),

@@ -5,7 +5,27 @@ turn them into status codes and JSON; nothing here knows of HTTP. Foreign errors
 are caught, with `from`.
 """
 
+import reprlib
 from collections.abc import Iterable
+
+#: Of a value that an error message repeats.
+_LONGEST_VALUE = 100
+
+# Cuts while it writes: neither a huge value nor a deeply nested one is ever written out as a whole.
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = _LONGEST_VALUE
+_brief.fillvalue = "…"
+
+
+def shown(value: object) -> str:
+    """A value as an error message repeats it: at most 100 characters, with … for what was left out."""
+    text = _brief.repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+
+
+def shown_name(name: str) -> str:
+    """A field's name, which may be a client's: as it is, or cut like a value."""
+    return name if len(name) <= _LONGEST_VALUE else f"{name[: _LONGEST_VALUE - 1]}…"
 
 
 class SdError(Exception):
@@ -23,7 +43,7 @@ class UnsupportedError(SdError):
         self.field = field
         self.value = value
         self.allowed = allowed if isinstance(allowed, str) else ", ".join(allowed)
-        super().__init__(f"{field}: {value!r} is not supported; allowed: {self.allowed}")
+        super().__init__(f"{shown_name(field)}: {shown(value)} is not supported; allowed: {self.allowed}")
 
 
 class DeviceError(SdError):

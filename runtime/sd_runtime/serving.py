@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 #: For answers under way (encoding, sending) after the last job has finished.
 _CLOSING_SECONDS = 5
+#: Connections of one server at a time beyond the requests it keeps waiting; one more is answered with 503.
+SPARE_CONNECTIONS = 448
+#: An idle connection is closed after this.
+_IDLE_SECONDS = 30
 
 
 class LoadingEngine(Engine, Protocol):
@@ -48,7 +52,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def server(app: ASGIApp, *, host: str, port: int) -> Server:
+def server(app: ASGIApp, *, host: str, port: int, connections: int = SPARE_CONNECTIONS) -> Server:
     """One listening server; the log is the process's own, and answers are counted, not logged."""
     config = uvicorn.Config(
         app,
@@ -57,6 +61,8 @@ def server(app: ASGIApp, *, host: str, port: int) -> Server:
         log_config=None,
         access_log=False,
         lifespan="off",
+        limit_concurrency=connections,
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_CLOSING_SECONDS,
     )
     return Server(config)

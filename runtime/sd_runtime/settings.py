@@ -44,8 +44,8 @@ class Settings(BaseSettings):
     max_batch: int = Field(default=8, ge=1, le=256)
     #: Requests accepted and not yet answered; one more is refused with 429.
     queue_limit: int = Field(default=64, ge=1, le=10_000)
-    #: Seconds that accepted requests may still take after SIGTERM; must end before the pod's grace period (30
-    #: s).
+    #: Seconds that accepted requests may still take after SIGTERM; must end before the pod's grace period.
+    #: The default suits Kubernetes' own of 30 s; the operator gives pods 120 s, and this 110 s.
     drain_seconds: float = Field(default=25.0, ge=0, le=86_400)
     #: Least severity that is logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

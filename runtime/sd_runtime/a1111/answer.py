@@ -34,19 +34,20 @@ def infotext_of(plan: Plan, checkpoint: Checkpoint, index: int) -> str:
 
 
 def info(plan: Plan, checkpoint: Checkpoint, pictures: tuple[Picture, ...], *, accepted: datetime) -> str:
-    """The `info` of the response: what A1111 tells of a request, as JSON text. Seeds are those of all
-    pictures that were asked for; `infotexts` are those of the pictures in the response."""
+    """The `info` of the response: what A1111 tells of a request, as JSON text. Every list
+    has one item for each picture in the response: after an interruption fewer than were asked for."""
     request = plan.request
-    count = len(plan.seeds)
+    indices = [picture.index for picture in pictures]
+    first, count = indices[0] if indices else 0, len(indices)
     told: dict[str, Any] = {
         "prompt": request.prompt,
         "all_prompts": [request.prompt] * count,
         "negative_prompt": request.negative_prompt,
         "all_negative_prompts": [request.negative_prompt] * count,
-        "seed": plan.seeds[0],
-        "all_seeds": plan.seeds,
-        "subseed": plan.subseeds[0],
-        "all_subseeds": plan.subseeds,
+        "seed": plan.seeds[first],
+        "all_seeds": [plan.seeds[index] for index in indices],
+        "subseed": plan.subseeds[first],
+        "all_subseeds": [plan.subseeds[index] for index in indices],
         "subseed_strength": request.subseed_strength,
         "width": request.width,
         "height": request.height,

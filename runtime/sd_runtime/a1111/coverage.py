@@ -26,8 +26,11 @@ NOT_SERVED: dict[str, str] = {
 SERVED: dict[str, str] = {
     "POST txt2img": "fields below",
     "GET progress": "of the oldest unfinished request of the replica; no previews",
-    "POST interrupt": "ends the replica's oldest unfinished request; finished pictures are in its answer",
-    "POST skip": "gives up the running iteration of that request; its pictures are not in the answer",
+    "POST interrupt": (
+        "ends the replica's oldest unfinished request; finished pictures are in its answer, whose info lists"
+        " these alone (A1111's lists the seeds and prompts of all that were asked for)"
+    ),
+    "POST skip": "gives up the running iteration of that request; its answer and info leave its pictures out",
     "GET samplers": "",
     "GET schedulers": "",
     "GET sd-models": "",

@@ -5,8 +5,8 @@ without effect, in A1111 too, because the feature it belongs to is off. The comp
 made from the marks.
 """
 
+import json
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -63,7 +63,4 @@ def is_neutral(value: object, mark: NeutralOnly) -> bool:
 
 def spelled(value: object) -> str:
     """A value as JSON writes it, for messages and tables."""
-    words: dict[Any, str] = {None: "null", True: "true", False: "false"}
-    if value is None or isinstance(value, bool):
-        return words[value]
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False)

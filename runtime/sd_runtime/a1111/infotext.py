@@ -15,10 +15,14 @@ from collections.abc import Mapping
 PROMPT = "Prompt"
 NEGATIVE_PROMPT = "Negative prompt"
 
-_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+#: The key is bounded and begins at a word, or a long line without colons would be searched again from each of
+#: its characters.
+_PAIR = re.compile(r'\b(\w[\w \-/]{1,63}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 _SIZE = re.compile(r"(\d+)x(\d+)")
 #: Fewer pairs than this, and the last line is taken for a line of the prompt.
 _FEWEST_PAIRS = 3
+#: A longer last line is not looked through for pairs: it is prompt text too.
+_LONGEST_LINE = 64 * 1024
 #: What a reader assumes where the text does not say, as A1111's reader does.
 _ASSUMED = {
     "Clip skip": "1",
@@ -41,7 +45,7 @@ def write(prompt: str, negative_prompt: str, parameters: Mapping[str, object]) -
 def read(text: str) -> dict[str, str]:
     """Prompt, negative prompt and every parameter; `Size: 8x9` becomes `Size-1` and `Size-2`."""
     *lines, last = text.strip().split("\n")
-    pairs = _PAIR.findall(last)
+    pairs = _PAIR.findall(last) if len(last) <= _LONGEST_LINE else []
     if len(pairs) < _FEWEST_PAIRS:
         lines.append(last)
         pairs = []

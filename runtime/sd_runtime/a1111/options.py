@@ -5,15 +5,17 @@ cannot be honoured, is refused by name; a value that an option has already is al
 client may send back the whole answer of GET with one value changed.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sd_runtime.a1111.fields import spelled
-from sd_runtime.errors import UnsupportedError
+from sd_runtime.errors import NotLoaded, UnsupportedError
 
 CHECKPOINT = "sd_model_checkpoint"
 DIGEST = "sd_checkpoint_hash"
+CLIP_SKIP = "CLIP_stop_at_last_layers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,9 @@ def _is_layer(value: object) -> bool:
 
 
 CHANGEABLE = {
-    "CLIP_stop_at_last_layers": Option("clip_skip", _is_layer, "whole numbers from 1 to 12"),
+    CLIP_SKIP: Option(
+        "clip_skip", _is_layer, "whole numbers from 1 to 12, or to the layers of a smaller text encoder"
+    ),
     "samples_save": Option("save_samples", lambda value: isinstance(value, bool), "true, false"),
     "sd_vae": Option("vae", lambda value: value in ("Automatic", "None"), '"Automatic", "None"'),
 }
@@ -68,11 +72,22 @@ FIXED: dict[str, tuple[Any, str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What options are judged against: their values now, which spellings mean the served checkpoint, and the
+    layers of its text encoder (None: not loaded)."""
+
+    current: Mapping[str, Any]
+    names: Callable[[str], bool]
+    text_layers: int | None
+
+
 class Options:
-    """The options of this process."""
+    """The options of this process; every method may be called from any thread."""
 
     def __init__(self, *, output_folder: str) -> None:
         self._values = Values()
+        self._changing = threading.Lock()
         self._output_folder = output_folder
 
     def as_dict(self, *, checkpoint_title: str, checkpoint_sha256: str | None) -> dict[str, Any]:
@@ -85,24 +100,34 @@ class Options:
             **{name: value for name, (value, _) in FIXED.items()},
         }
 
-    def overridden(
-        self, changes: Mapping[str, Any], current: Mapping[str, Any], *, names_served: Callable[[str], bool]
-    ) -> Values:
-        """The values with these changes, all or none. `current` is `as_dict`; `names_served` tells whether a
-        spelling of a checkpoint's name means the served one."""
+    def overridden(self, changes: Mapping[str, Any], served: Served) -> Values:
+        """The values with these changes, all or none."""
         values = self._values
         for name, value in changes.items():
-            if name not in current:
-                raise UnsupportedError(name, value, f"the options of this server: {', '.join(current)}")
+            if name not in served.current:
+                raise UnsupportedError(
+                    name, value, f"the options of this server: {', '.join(served.current)}"
+                )
             if name in CHANGEABLE:
                 values = _change(values, name, value)
-            elif not _same(value, current[name]) and not _means_served(name, value, names_served):
-                raise UnsupportedError(name, value, f"{spelled(current[name])} ({_why_fixed(name)})")
+            elif not _same(value, served.current[name]) and not _means_served(name, value, served.names):
+                raise UnsupportedError(name, value, f"{spelled(served.current[name])} ({_why_fixed(name)})")
+        if values.clip_skip != self._values.clip_skip:
+            _judge_clip_skip(values.clip_skip, served.text_layers)
         return values
 
-    def keep(self, values: Values) -> None:
-        """From now on these are the values."""
-        self._values = values
+    def change(self, changes: Mapping[str, Any], served: Served) -> None:
+        """From now on these changes count; of two at once, neither is lost."""
+        with self._changing:
+            self._values = self.overridden(changes, served)
+
+
+def _judge_clip_skip(value: int, layers: int | None) -> None:
+    """Here and not when a picture is made: a value that is kept would fail every later request."""
+    if layers is None:
+        raise NotLoaded(f"{CLIP_SKIP} cannot be judged before the checkpoint is loaded; try again shortly")
+    if value > layers:
+        raise UnsupportedError(CLIP_SKIP, value, f"1 to {layers}, the layers of this model's text encoder")
 
 
 def _change(values: Values, name: str, value: object) -> Values:

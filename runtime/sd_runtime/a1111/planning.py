@@ -1,6 +1,5 @@
 """A txt2img request of A1111 as work for the engine: what is refused, which seeds, which iterations. Pure."""
 
-import re
 from dataclasses import dataclass
 from random import Random
 
@@ -9,11 +8,11 @@ from sd_runtime.a1111.options import Values
 from sd_runtime.a1111.schemas import MAX_PIXELS, Txt2ImgRequest
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.jobs import seeds
+from sd_runtime.prompt import grammar
 from sd_runtime.tasks.txt2img import Txt2Img
 
 #: Fields that the engine names otherwise.
 _CLIENTS_NAMES = {"clip_skip": "CLIP_stop_at_last_layers"}
-_EXTRA_NETWORK = re.compile(r"<\w+:[^>]+>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +37,9 @@ class Plan:
 def plan_txt2img(request: Txt2ImgRequest, options: Values, random: Random) -> Plan:
     """Judges the request and lays out its pictures; raises `UnsupportedError` for what is not served."""
     fields.refuse_unserved(request)
+    if request.override_settings and not request.override_settings_restore_afterwards:
+        allowed = "true, with override_settings (POST /sdapi/v1/options changes options for all requests)"
+        raise UnsupportedError("override_settings_restore_afterwards", False, allowed)
     choice = sampler_names.choose(
         sampler_name=request.sampler_name, sampler_index=request.sampler_index, scheduler=request.scheduler
     )
@@ -88,4 +90,4 @@ def _task(request: Txt2ImgRequest, options: Values, choice: sampler_names.Choice
 def _served_prompt(request: Txt2ImgRequest, prompt: str) -> str:
     """The prompt for the engine, which refuses extra networks; a request may ask to leave them out
     instead."""
-    return _EXTRA_NETWORK.sub("", prompt) if request.disable_extra_networks else prompt
+    return grammar.without_extra_networks(prompt) if request.disable_extra_networks else prompt

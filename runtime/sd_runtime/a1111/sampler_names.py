@@ -21,14 +21,18 @@ class Choice:
 
     @property
     def schedule_label(self) -> str:
-        """How A1111 writes it: the sampler's own schedule is "Automatic"."""
-        automatic = self.scheduler.name in (AUTOMATIC, self.sampler.default_scheduler)
-        return _find_scheduler(AUTOMATIC).label if automatic else self.scheduler.label
+        """How A1111 writes it: the schedule that was used; "Automatic" where the sampler has none of its
+        own."""
+        if self.scheduler.name == AUTOMATIC and self.sampler.default_scheduler:
+            return _find_scheduler(self.sampler.default_scheduler).label
+        return self.scheduler.label
 
 
 def choose(*, sampler_name: str | None, sampler_index: str, scheduler: str | None) -> Choice:
     """The sampler and schedule of a request's three fields."""
     field, name = ("sampler_name", sampler_name) if sampler_name else ("sampler_index", sampler_index)
+    # Without any name A1111 takes the first of its list.
+    name = name or SAMPLERS[0].name
     asked = _scheduler(scheduler) if scheduler else _find_scheduler(AUTOMATIC)
     sampler, suffix = _split(field, name)
     if suffix is None:

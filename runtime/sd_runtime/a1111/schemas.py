@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sd_runtime.a1111.fields import NeutralOnly, NoEffect, Served
+from sd_runtime.errors import UnsupportedError
+from sd_runtime.prompt import chunks, grammar
 
 MAX_STEPS = 150
 MAX_SIDE = 2048
@@ -18,6 +20,8 @@ MAX_ITERATIONS = 16
 #: Of all pictures of a request together: they are in memory at once until the answer is sent.
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_TEXT = 16_384
+#: Of the lists that clients send although nothing in them is served.
+MAX_ITEMS = 256
 MAX_SEED = 2**63 - 1
 MAX_CFG = 100.0
 
@@ -44,17 +48,44 @@ class Body(BaseModel):
     def _null_is_default(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
+        for key, item in value.items():
+            if isinstance(item, str) and not _is_whole(item):
+                raise UnsupportedError(key, item, "text without halves of surrogate pairs")
         return {key: item for key, item in value.items() if item is not None}
+
+
+def _is_whole(text: str) -> bool:
+    """Whether the text can be written as UTF-8, as answers, pictures and the log will have to."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Txt2ImgRequest(Body):
     """POST /sdapi/v1/txt2img: every field A1111 v1.10.1 knows, with its defaults."""
 
     prompt: Annotated[
-        Text, Served("attention, escapes and BREAK; the rest of the language is refused by name")
+        Text,
+        Served(
+            "attention, escapes and BREAK; the rest of the language is refused by name."
+            f" At most {MAX_TEXT} characters, {chunks.MAX_COUNT} chunks of {chunks.SIZE} tokens,"
+            f" {grammar.MAX_DEPTH} open brackets, weights up to {grammar.MAX_WEIGHT}"
+        ),
     ] = ""
-    negative_prompt: Annotated[Text, Served()] = ""
-    styles: Annotated[list[str] | None, NeutralOnly((None, []), "prompt styles are not served")] = None
+    negative_prompt: Annotated[
+        Text,
+        Served(
+            "as prompt; where the two differ in their number of chunks, both are repeated as a whole up to a"
+            " common length, where A1111 repeats the shorter one's last vector, so its picture is another"
+        ),
+    ] = ""
+    styles: Annotated[
+        list[str] | None,
+        Field(max_length=MAX_ITEMS),
+        NeutralOnly((None, [], [""]), "prompt styles are not served"),
+    ] = None
     seed: Annotated[
         int, Field(ge=-1, le=MAX_SEED), Served("picture i gets seed + i; noise is torch's CPU generator")
     ] = -1
@@ -66,7 +97,7 @@ class Txt2ImgRequest(Body):
         str | None,
         Served('names and aliases, also "DPM++ 2M Karras"; an unknown one is refused, not replaced'),
     ] = None
-    sampler_index: Annotated[str, Served("used when sampler_name is empty")] = "Euler"
+    sampler_index: Annotated[str, Served("used when sampler_name is empty; both empty: DPM++ 2M")] = "Euler"
     scheduler: Annotated[str | None, Served("an unknown one is refused, not replaced")] = None
     batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE), Served()] = 1
     n_iter: Annotated[int, Field(ge=1, le=MAX_ITERATIONS), Served()] = 1
@@ -96,7 +127,10 @@ class Txt2ImgRequest(Body):
     ] = {}
     override_settings_restore_afterwards: Annotated[
         bool,
-        NeutralOnly((True,), "overrides are for one request; POST /sdapi/v1/options changes them for all"),
+        Served(
+            "false is refused together with override_settings: overrides are for one request;"
+            " POST /sdapi/v1/options changes them for all"
+        ),
     ] = True
     refiner_checkpoint: Annotated[str | None, NeutralOnly((None, "", "None"), _REFINER)] = None
     refiner_switch_at: Annotated[Number | None, NoEffect("belongs to refiner_checkpoint, which is empty")] = (
@@ -124,7 +158,7 @@ class Txt2ImgRequest(Body):
         str | None, Field(max_length=256), Served("written to the log; /internal/progress is not served")
     ] = None
     script_name: Annotated[str | None, NeutralOnly((None, "", "None"), _SCRIPT)] = None
-    script_args: Annotated[list[Any], NeutralOnly(([],), _SCRIPT)] = []
+    script_args: Annotated[list[Any], Field(max_length=MAX_ITEMS), NeutralOnly(([],), _SCRIPT)] = []
     send_images: Annotated[bool, Served()] = True
     save_images: Annotated[
         bool, Served("pictures are saved anyway while the option samples_save is on; grids are not made")

@@ -49,7 +49,7 @@ class Engine:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the round under way; whatever is not finished then raises `Cancelled`."""
+        """Stop after the round or the tensor under way; whatever is not finished then raises `Cancelled`."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -125,12 +125,17 @@ class Engine:
 
     def _load(self, rounds: "Rounds", item: _Load) -> None:
         try:
-            item.future.set_result(rounds.load(item.path))
+            item.future.set_result(rounds.load(item.path, between=self._end_if_closing))
         except SdError as error:
             item.future.set_exception(error)
         except Exception as error:
             logger.exception("loading %s failed unexpectedly", item.path)
             item.future.set_exception(error)
+
+    def _end_if_closing(self) -> None:
+        """A large file takes minutes to load, and nobody waits for it any more."""
+        if self._closing:
+            raise Cancelled("the engine is shutting down")
 
     def _refuse_the_rest(self, reason: Exception) -> None:
         with self._changed:

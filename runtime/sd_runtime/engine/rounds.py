@@ -8,14 +8,15 @@ nothing else waits).
 
 import logging
 import time
-from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from sd_runtime import device
 from sd_runtime.engine import batching
+from sd_runtime.engine.encoded import EncodedTexts
 from sd_runtime.engine.job import Job
 from sd_runtime.engine.ticket import Observer, Ticket
 from sd_runtime.engine.work import Decode, Encode, Evaluate
@@ -27,9 +28,6 @@ from sd_runtime.prompt import encoding
 
 logger = logging.getLogger(__name__)
 
-# The empty negative prompt and the prompt of a batch's pictures come again and again.
-ENCODED_TEXTS_KEPT = 64
-
 
 class Rounds:
     """The jobs under way and the model they run on."""
@@ -40,7 +38,7 @@ class Rounds:
         self._observer = observer
         self._digests = DigestCache()
         self._model: Model | None = None
-        self._encoded: OrderedDict[Encode, encoding.Conditioning] = OrderedDict()
+        self._encoded = EncodedTexts()
         # In line for the device: a job that was served goes to the end, so everyone's turn comes.
         self._jobs: deque[Job] = deque()
 
@@ -49,12 +47,15 @@ class Rounds:
         """Whether any job is under way."""
         return bool(self._jobs)
 
-    def load(self, path: Path) -> LoadedCheckpoint:
-        """Replace the model; only while not busy. If it fails, no model is resident."""
+    def load(self, path: Path, *, between: Callable[[], None]) -> LoadedCheckpoint:
+        """Replace the model; only while not busy. If it fails, or `between` ends it by raising, no model is
+        resident.
+        """
         # Before the new one is read, or both would be in memory at once.
         self._model = None
         self._encoded.clear()
-        self._model = checkpoint.load(path, device.choose(self._device_request), self._digests)
+        chosen = device.choose(self._device_request)
+        self._model = checkpoint.load(path, chosen, self._digests, between=between)
         return self._model.loaded
 
     def admit(self, ticket: Ticket) -> None:
@@ -93,12 +94,10 @@ class Rounds:
                     job.advance(answer)
 
     def _encode(self, text: Encode) -> encoding.Conditioning:
-        found = self._encoded.pop(text, None)
+        found = self._encoded.get(text)
         if found is None:
             found = encoding.encode(self._resident(), text.text, text.clip_skip, negative=text.negative)
-        self._encoded[text] = found
-        if len(self._encoded) > ENCODED_TEXTS_KEPT:
-            self._encoded.popitem(last=False)
+            self._encoded.keep(text, found)
         return found
 
     def _make_one_call(self) -> bool:

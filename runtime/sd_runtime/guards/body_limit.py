@@ -1,4 +1,6 @@
-"""A limit on the size of request bodies, whether or not they announce their length."""
+"""Limits on request bodies: on their size, whether or not they announce it, and on waiting for the rest."""
+
+import asyncio
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -8,11 +10,12 @@ from sd_runtime.guards.refusal import refusal
 
 
 class BodyLimit:
-    """ASGI middleware: 413 for a body of more than `limit` bytes."""
+    """ASGI middleware: 413 for a body of more than `limit` bytes, 408 where it pauses for `seconds`."""
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, seconds: float) -> None:
         self._app = app
         self._limit = limit
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -24,10 +27,18 @@ class BodyLimit:
             await refusal(413, "BodyTooLarge", sentence)(scope, receive, send)
             return
         received = 0
+        whole = False
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, whole
+            if whole:  # what still comes is the client's leaving, however late
+                return await receive()
+            try:
+                async with asyncio.timeout(self._seconds):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the body did not go on for {self._seconds:g} seconds") from None
+            whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._limit:
                 # Raised inside the route that reads the body; the app's handler makes the answer.

@@ -10,11 +10,12 @@ from sd_runtime.device import DeviceInfo
 
 @dataclass(frozen=True, slots=True)
 class LoadedCheckpoint:
-    """A checkpoint that is resident: which file, the SHA-256 of the bytes that were read, and where it
-    runs.
+    """A checkpoint that is resident: which file, the SHA-256 of the bytes that were read, where it runs, and
+    how many layers its (first) text encoder has.
     """
 
     path: Path
     sha256: str
     family: str
     device: DeviceInfo
+    text_layers: int

@@ -45,15 +45,20 @@ class _Texts:
     build: BuildText
 
 
-def load(path: Path, device: Device, digests: DigestCache) -> Model:
-    """Read, check and build; every fault of the file is a `CheckpointError` that begins with its name."""
+def load(
+    path: Path, device: Device, digests: DigestCache, *, between: Callable[[], None] = lambda: None
+) -> Model:
+    """Read, check and build; every fault of the file is a `CheckpointError` that begins with its name.
+
+    `between` is called before each tensor, and ends the load by raising.
+    """
     try:
-        return _load(path, device, digests)
+        return _load(path, device, digests, between)
     except CheckpointError as error:
         raise CheckpointError(f"{path.name}: {error}") from error
 
 
-def _load(path: Path, device: Device, digests: DigestCache) -> Model:
+def _load(path: Path, device: Device, digests: DigestCache, between: Callable[[], None]) -> Model:
     head, kind = _inspect(path)
     conventions = CONVENTIONS[kind]
     shapes = {name: info.shape for name, info in head.tensors.items()}
@@ -63,6 +68,7 @@ def _load(path: Path, device: Device, digests: DigestCache) -> Model:
     _demand_agreement(unet_config, vae_config, texts)
 
     def place(name: str) -> Placement | None:
+        between()
         if name.startswith(parts.VAE):
             return Placement(device.handle, device.decoder_dtype)
         wanted = name.startswith((parts.UNET, *texts.prefixes))
@@ -76,7 +82,9 @@ def _load(path: Path, device: Device, digests: DigestCache) -> Model:
     text = texts.build(weights)
     logger.info("loaded %s: %s, sha256 %s", path.name, kind.value, sha256)
     return Model(
-        loaded=LoadedCheckpoint(path=path, sha256=sha256, family=kind.value, device=device.info),
+        loaded=LoadedCheckpoint(
+            path=path, sha256=sha256, family=kind.value, device=device.info, text_layers=text.layers
+        ),
         device=device,
         unet=unet,
         vae=vae,

@@ -14,9 +14,11 @@ from sd_runtime.errors import UnsupportedError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextStates:
-    """States of every chunk, and for families that want it one vector of the first chunk."""
+    """States of every chunk, apart for each encoder, and for families that want it one vector of the first
+    chunk.
+    """
 
-    states: torch.Tensor  # (N, 77, D), float32
+    states: tuple[torch.Tensor, ...]  # each (N, 77, D_i), float32
     pooled: torch.Tensor | None  # (1, P), float32
 
 
@@ -25,6 +27,11 @@ class TextEncoder(Protocol):
 
     # Whether an empty negative prompt is all zeros instead of the states of an empty text.
     zeroes_empty_negative: bool
+
+    @property
+    def layers(self) -> int:
+        """Of the first encoder: the greatest clip_skip that means anything."""
+        ...
 
     def encode(self, tokens: list[list[int]], clip_skip: int) -> TextStates:
         """Encode chunks of 77 tokens."""
@@ -39,21 +46,25 @@ class ClipEncoder:
     def __init__(self, network: Any) -> None:
         self.network = network
 
+    @property
+    def layers(self) -> int:
+        """The layers of the text model."""
+        return int(self.network.config.num_hidden_layers)
+
     def encode(self, tokens: list[list[int]], clip_skip: int) -> TextStates:
         """Encode chunks of 77 tokens."""
-        layers = self.network.config.num_hidden_layers
-        if clip_skip > layers:
-            allowed = f"1 to {layers}, the layers of this model's text encoder"
+        if clip_skip > self.layers:
+            allowed = f"1 to {self.layers}, the layers of this model's text encoder"
             raise UnsupportedError("clip_skip", clip_skip, allowed)
         output = self.network(_ids(tokens, self.network), output_hidden_states=clip_skip > 1)
         states: torch.Tensor = output.last_hidden_state
         if clip_skip > 1:
             states = self.network.final_layer_norm(output.hidden_states[-clip_skip])
-        return TextStates(states.float(), None)
+        return TextStates((states.float(),), None)
 
 
 class ClipPairEncoder:
-    """SDXL: the last but one states of two encoders side by side, no norm; the pooled vector is the second's.
+    """SDXL: the last but one states of two encoders, no norm; the pooled vector is the second's.
 
     CLIP skip does not apply: the family fixes the layer (A1111 ignores it there, too).
     """
@@ -64,6 +75,11 @@ class ClipPairEncoder:
         self.first = first
         self.second = second
 
+    @property
+    def layers(self) -> int:
+        """The layers of CLIP's own text model."""
+        return int(self.first.config.num_hidden_layers)
+
     def encode(self, tokens: list[list[int]], clip_skip: int) -> TextStates:
         """Encode chunks of 77 tokens."""
         end = self.second.config.eos_token_id
@@ -72,8 +88,8 @@ class ClipPairEncoder:
         second = self.second(
             _ids([_pad_with_zero(row, end) for row in tokens], self.second), output_hidden_states=True
         )
-        states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-        return TextStates(states.float(), second.text_embeds[:1].float())
+        states = (first.hidden_states[-2].float(), second.hidden_states[-2].float())
+        return TextStates(states, second.text_embeds[:1].float())
 
 
 def _pad_with_zero(tokens: list[int], end: int) -> list[int]:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 SIZE = 75
+#: Of one prompt: every chunk makes every evaluation of its picture slower and larger.
+MAX_COUNT = 32
 COMMA_BACK_OFF = 20
 
 

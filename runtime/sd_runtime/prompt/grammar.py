@@ -2,8 +2,10 @@ r"""A1111's prompt language, the part that is served: attention and BREAK. Pure 
 
 `(x)` is 1.1 times the attention, `[x]` divides by it, `(x:1.3)` sets the factor, nesting multiplies, a
 backslash makes a bracket (or itself) plain, brackets without a partner are tolerated: an open one reaches
-to the end, a closing one is text. `BREAK` starts a new chunk. What the language has beyond that (editing,
-alternation, AND, extra networks) is refused by name, never taken for text.
+to the end, a closing one is text. The two kinds of brackets may overlap. `BREAK` starts a new chunk. What the
+language has beyond that (editing, alternation, AND, extra networks) is refused by name, never taken for text.
+
+Every look at a prompt takes time in proportion to its length: prompts come from anybody.
 """
 
 import re
@@ -13,13 +15,16 @@ from sd_runtime.errors import UnsupportedError
 
 ROUND = 1.1
 SQUARE = 1 / 1.1
+#: Of brackets open at one place, both kinds together; each closing one looks at all behind its opening one.
+MAX_DEPTH = 64
+#: Of the weight of a piece, all its brackets together, in either direction.
+MAX_WEIGHT = 100
 
 _TOKEN = re.compile(r"\\[\\()\[\]]|\\|[()\[\]]|[^\\()\[\]]+")
-_WEIGHT = re.compile(r":\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*$")
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
+_BREAK = re.compile(r"\bBREAK\b")
 _EXTRA_NETWORK = re.compile(r"<\w+:[^>]+>")
 _AND = re.compile(r"\bAND\b")
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*")
 
 SERVED = "plain text, (x), [x], (x:1.3), backslash escapes and BREAK"
 
@@ -32,42 +37,62 @@ class Fragment:
     weight: float = 1.0
 
 
-def parse(prompt: str) -> list[Fragment]:
-    """The prompt as fragments in order; neighbours of equal weight are one. Always at least one fragment."""
-    pieces = _weigh(prompt)
-    fragments: list[Fragment] = []
-    for text, weight in pieces:
-        for i, part in enumerate(_BREAK.split(text)):
+def parse(prompt: str, *, field: str = "prompt") -> list[Fragment]:
+    """The prompt as fragments in order; neighbours of equal weight are one. Always at least one fragment.
+
+    Raises `UnsupportedError` about `field` for brackets nested too deeply and for weights out of range.
+    """
+    joined: list[tuple[list[str] | None, float]] = []
+    for text, weight in _weigh(field, prompt):
+        if not abs(weight) <= MAX_WEIGHT:  # so that it is true of what is not a number, too
+            allowed = f"attention weights from -{MAX_WEIGHT} to {MAX_WEIGHT}"
+            raise UnsupportedError(field, f"{text} (attention weight {weight:g})", allowed)
+        for i, part in enumerate(_split_at_breaks(text)):
             if i:
-                fragments.append(Fragment(None))
-            last = fragments[-1] if fragments else None
-            if last is not None and last.text is not None and last.weight == weight:
-                fragments[-1] = Fragment(last.text + part, weight)
+                joined.append((None, 1.0))
+            last = joined[-1] if joined else None
+            if last is not None and last[0] is not None and last[1] == weight:
+                last[0].append(part)
             elif part:
-                fragments.append(Fragment(part, weight))
-    return fragments or [Fragment("")]
+                joined.append(([part], weight))
+    return [Fragment(None if parts is None else "".join(parts), weight) for parts, weight in joined] or [
+        Fragment("")
+    ]
 
 
-def _weigh(prompt: str) -> list[tuple[str, float]]:
+def _split_at_breaks(text: str) -> list[str]:
+    """The text between BREAKs, without the white space around them."""
+    first, *rest = _BREAK.split(text)
+    if not rest:
+        return [first]
+    return [first.rstrip(), *(part.strip() for part in rest[:-1]), rest[-1].lstrip()]
+
+
+def _weigh(field: str, prompt: str) -> list[tuple[str, float]]:
     pieces: list[tuple[str, float]] = []
-    open_brackets: list[tuple[str, int]] = []  # the bracket and the index of its first piece
+    # Where the open brackets of each kind began: indices of their first pieces.
+    opened: dict[str, list[int]] = {"(": [], "[": []}
 
     def scale(start: int, factor: float) -> None:
         pieces[start:] = [(text, weight * factor) for text, weight in pieces[start:]]
 
     for token in _TOKEN.findall(prompt):
-        partner = open_brackets[-1] if open_brackets else None
-        if token in ("(", "["):
-            open_brackets.append((token, len(pieces)))
-        elif token == ")" and partner and partner[0] == "(":
-            scale(open_brackets.pop()[1], _take_weight(pieces, partner[1]))
-        elif token == "]" and partner and partner[0] == "[":
-            scale(open_brackets.pop()[1], SQUARE)
+        if token in opened:
+            opened[token].append(len(pieces))
+            if len(opened["("]) + len(opened["["]) > MAX_DEPTH:
+                deep = f"{prompt} (brackets within brackets)"
+                raise UnsupportedError(field, deep, f"at most {MAX_DEPTH} brackets open at one place")
+        elif token == ")" and opened["("]:
+            start = opened["("].pop()
+            scale(start, _take_weight(pieces, start))
+        elif token == "]" and opened["["]:
+            scale(opened["["].pop(), SQUARE)
         else:
             escaped = len(token) == 2 and token[0] == "\\"
             pieces.append((token[1:] if escaped else token, 1.0))
-    for bracket, start in open_brackets:
-        scale(start, ROUND if bracket == "(" else SQUARE)
+    for bracket, factor in (("(", ROUND), ("[", SQUARE)):
+        for start in opened[bracket]:
+            scale(start, factor)
     return pieces
 
 
@@ -77,21 +102,34 @@ def _take_weight(pieces: list[tuple[str, float]], start: int) -> float:
     """
     if len(pieces) > start:
         text, weight = pieces[-1]
-        match = _WEIGHT.search(text)
-        if match:
-            pieces[-1] = (text[: match.start()], weight)
-            return float(match[1])
+        content, colon, number = text.rpartition(":")
+        if colon and _NUMBER.fullmatch(number.strip()):
+            pieces[-1] = (content, weight)
+            return float(number)
     return ROUND
 
 
+def without_extra_networks(prompt: str) -> str:
+    """The prompt without any `<name:…>`."""
+    end = _last_angle(prompt)
+    return _EXTRA_NETWORK.sub("", prompt[:end]) + prompt[end:]
+
+
+def _last_angle(prompt: str) -> int:
+    """Behind it no extra network can end, so that none needs to be looked for there, `<` by `<`."""
+    return prompt.rfind(">") + 1
+
+
 def refuse_unserved(field: str, prompt: str) -> None:
-    """Raise `UnsupportedError` if the prompt uses a part of the language that is not served, quoting the
-    part.
+    """Raise `UnsupportedError` if the prompt uses a part of the language that is not served, or exceeds a
+    limit, quoting the part.
     """
-    for name, pattern in (("extra network", _EXTRA_NETWORK), ("composition with AND", _AND)):
-        match = pattern.search(prompt)
-        if match:
-            raise UnsupportedError(field, f"{match[0]} ({name})", SERVED)
+    extra = _EXTRA_NETWORK.search(prompt, 0, _last_angle(prompt))
+    if extra:
+        raise UnsupportedError(field, f"{extra[0]} (extra network)", SERVED)
+    if _AND.search(prompt):
+        raise UnsupportedError(field, "AND (composition with AND)", SERVED)
+    parse(prompt, field=field)
     found = _editing_or_alternation(prompt)
     if found:
         raise UnsupportedError(field, found, SERVED)
@@ -112,7 +150,7 @@ def _editing_or_alternation(prompt: str) -> str | None:
                 whole = prompt[start : position + 1]
                 if "|" in own:
                     return f"{whole} (alternation)"
-                if ":" in own and _NUMBER.fullmatch(own.rpartition(":")[2]):
+                if ":" in own and _NUMBER.fullmatch(own.rpartition(":")[2].strip()):
                     return f"{whole} (prompt editing)"
         elif stack and not token.startswith("\\"):
             bracket, start, own = stack[-1]

@@ -28,7 +28,11 @@ _REFRESH = ("refresh-checkpoints", "refresh-vae", "refresh-loras", "refresh-embe
 async def samplers() -> list[dict[str, Any]]:
     """The samplers, by the names that txt2img takes."""
     return [
-        {"name": each.name, "aliases": list(each.aliases), "options": {"scheduler": each.default_scheduler}}
+        {
+            "name": each.name,
+            "aliases": list(each.aliases),
+            "options": {"scheduler": each.default_scheduler} if each.default_scheduler else {},
+        }
         for each in SAMPLERS
     ]
 

@@ -29,8 +29,7 @@ async def txt2img(
     obstacle = services.why_not_ready()
     if obstacle:
         raise NotLoaded(obstacle)
-    options = await asyncio.to_thread(services.options_with, body.override_settings)
-    plan = planning.plan_txt2img(body, options, services.random)
+    plan = await asyncio.to_thread(_plan, services, body)
     job = services.queue.submit(plan.iterations, label=body.force_task_id)
     try:
         outcome = await waiting.until_finished(job, request)
@@ -63,6 +62,12 @@ async def skip(services: ServicesDep) -> None:
     job = services.queue.oldest()
     if job is not None:
         job.skip()
+
+
+def _plan(services: Services, body: Txt2ImgRequest) -> Plan:
+    """Judges the request; runs outside the event loop, because long prompts take time."""
+    options = services.options_with(body.override_settings)
+    return planning.plan_txt2img(body, options, services.random)
 
 
 def _respond(services: Services, plan: Plan, job: Job, pictures: tuple[Picture, ...]) -> Txt2ImgResponse:

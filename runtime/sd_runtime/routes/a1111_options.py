@@ -25,7 +25,7 @@ def get_options(services: ServicesDep) -> dict[str, Any]:
 @router.post("/sdapi/v1/options")
 def set_options(changes: dict[str, Any], services: ServicesDep) -> None:
     """Changes options of this replica until it ends; all of them or, when one is refused, none."""
-    services.options.keep(services.options_with(changes))
+    services.change_options(changes)
 
 
 @router.get("/sdapi/v1/cmd-flags")

@@ -8,12 +8,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from sd_runtime.errors import Cancelled, NotLoaded, QueueFull, SdError, UnsupportedError
+from sd_runtime.errors import Cancelled, NotLoaded, QueueFull, SdError, UnsupportedError, shown, shown_name
 from sd_runtime.guards.refusal import refusal
 from sd_runtime.jobs.queue import Draining
 
 _RETRY_SECONDS = "5"
-_LONGEST_VALUE = 200
+_LONGEST_DETAIL = 4000
+#: A list of a million wrong items would make as many sentences.
+_MOST_PROBLEMS = 10
 #: Looked up by class, the nearest first; other deliberate errors are 500.
 _STATUS: dict[type[SdError], int] = {
     UnsupportedError: 422,
@@ -35,38 +37,55 @@ async def _deliberate(_request: Request, error: Exception) -> Response:
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     headers = {"Retry-After": _RETRY_SECONDS} if status in (429, 503) else None
     reason = error.reason if isinstance(error, SdError) else "Error"
-    return refusal(status, reason, _shortened(str(error), 4 * _LONGEST_VALUE), headers)
+    return refusal(status, reason, _shortened(str(error)), headers)
 
 
-async def _invalid(_request: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return refusal(422, "Invalid", "; ".join(_sentence(problem) for problem in error.errors()))
+    problems = error.errors()
+    if any(_is_unread_body(problem) for problem in problems):
+        given = request.headers.get("content-type", "")
+        detail = f"Content-Type: {shown(given)} is not accepted: the body must be sent as application/json"
+        return refusal(422, "Invalid", _shortened(detail))
+    sentences = [_sentence(problem) for problem in problems[:_MOST_PROBLEMS]]
+    if len(problems) > _MOST_PROBLEMS:
+        sentences.append(f"and {len(problems) - _MOST_PROBLEMS} more")
+    return refusal(422, "Invalid", _shortened("; ".join(sentences)))
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = str(error.detail)
+    if error.status_code == 400 and error.__cause__ is not None:
+        # FastAPI says only that there was an error; what json.loads met says what and where.
+        detail = f"body: not JSON: {error.__cause__}"
     if error.status_code == 404:
         detail = f"there is no {request.url.path} here; /docs lists what there is"
     if error.status_code == 405:
         detail = f"{request.method} is not a method of {request.url.path}"
     return refusal(
-        error.status_code, HTTPStatus(error.status_code).phrase.replace(" ", ""), detail, error.headers
+        error.status_code,
+        HTTPStatus(error.status_code).phrase.replace(" ", ""),
+        _shortened(detail),
+        error.headers,
     )
+
+
+def _is_unread_body(problem: dict[str, Any]) -> bool:
+    """Whether FastAPI handed over the bytes of the body, as it does where they are not said to be JSON."""
+    return tuple(problem["loc"]) == ("body",) and isinstance(problem["input"], bytes)
 
 
 def _sentence(problem: dict[str, Any]) -> str:
     """Field, value and what is allowed, of one complaint of pydantic."""
     if problem["type"] == "json_invalid":
         return f"body: not JSON: {problem['ctx']['error']} at character {problem['loc'][-1]}"
-    place = ".".join(str(part) for part in problem["loc"] if part not in ("body", "query"))
+    place = shown_name(".".join(str(part) for part in problem["loc"] if part not in ("body", "query")))
     message = problem["msg"][:1].lower() + problem["msg"][1:]
     if problem["type"] == "missing":
         return f"{place or 'body'}: {message}"
-    return (
-        f"{place or 'body'}: {_shortened(repr(problem['input']), _LONGEST_VALUE)} is not accepted: {message}"
-    )
+    return f"{place or 'body'}: {shown(problem['input'])} is not accepted: {message}"
 
 
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_DETAIL else f"{text[:_LONGEST_DETAIL]}…"

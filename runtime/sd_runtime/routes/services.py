@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Request
 
 from sd_runtime.a1111.checkpoints import Checkpoint, Shelf, find
-from sd_runtime.a1111.options import Options, Values
+from sd_runtime.a1111.options import Options, Served, Values
 from sd_runtime.health import Health, RuntimeState
 from sd_runtime.images.saving import OutputFolder
 from sd_runtime.jobs.queue import JobQueue
@@ -40,7 +40,16 @@ class Services:
 
     def options_with(self, changes: Mapping[str, Any]) -> Values:
         """The options with these changes; raises `UnsupportedError` for one that cannot be honoured."""
-        return self.options.overridden(changes, self.current_options(), names_served=self.names_served)
+        return self.options.overridden(changes, self._served())
+
+    def change_options(self, changes: Mapping[str, Any]) -> None:
+        """Keeps these changes until the process ends; raises as `options_with`."""
+        self.options.change(changes, self._served())
+
+    def _served(self) -> Served:
+        loaded = self.state.loaded
+        layers = loaded.text_layers if loaded else None
+        return Served(current=self.current_options(), names=self.names_served, text_layers=layers)
 
     def names_served(self, name: str) -> bool:
         """Whether a spelling of a checkpoint's name means the served one."""

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from sd_runtime.errors import UnsupportedError
 
 AUTOMATIC = "automatic"
+#: How noise levels are spaced where neither the request nor the sampler says so.
+MODELS_OWN = "uniform"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerInfo:
-    """One sampler: its name, the other names clients use, and what `automatic` means for it."""
+    """One sampler: its name, the other names clients use, and which schedule `automatic` means for it (None:
+    the model's own, which is `uniform`)."""
 
     name: str
     aliases: tuple[str, ...]
-    default_scheduler: str
+    default_scheduler: str | None = None
     evaluations_per_step: int = 1
     ancestral: bool = False
 
@@ -37,11 +40,10 @@ SAMPLERS: tuple[SamplerInfo, ...] = (
     SamplerInfo(
         name="Euler a",
         aliases=("k_euler_a", "k_euler_ancestral"),
-        default_scheduler="uniform",
         ancestral=True,
     ),
-    SamplerInfo(name="Euler", aliases=("k_euler",), default_scheduler="uniform"),
-    SamplerInfo(name="Heun", aliases=("k_heun",), default_scheduler="uniform", evaluations_per_step=2),
+    SamplerInfo(name="Euler", aliases=("k_euler",)),
+    SamplerInfo(name="Heun", aliases=("k_heun",), evaluations_per_step=2),
 )
 
 SCHEDULERS: tuple[SchedulerInfo, ...] = (
@@ -77,6 +79,6 @@ def find_scheduler(name: str) -> SchedulerInfo:
 
 
 def resolve_scheduler(sampler: SamplerInfo, scheduler: str) -> str:
-    """The schedule that is really used: `automatic` is the sampler's own default."""
+    """The schedule that is really used: `automatic` is the sampler's own default, or else the model's."""
     name = find_scheduler(scheduler).name
-    return sampler.default_scheduler if name == AUTOMATIC else name
+    return (sampler.default_scheduler or MODELS_OWN) if name == AUTOMATIC else name

@@ -6,6 +6,7 @@ import torch.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sd_runtime.engine.work import Decode, Encode, Evaluate, OnStep, TaskRun
@@ -55,8 +56,7 @@ class Txt2Img:
             raise UnsupportedError("seed", self.seed, f"0 to {MAX_SEED}")
         catalog.find_sampler(self.sampler)
         catalog.find_scheduler(self.scheduler)
-        grammar.refuse_unserved("prompt", self.prompt)
-        grammar.refuse_unserved("negative_prompt", self.negative_prompt)
+        _judge_prompts(self.prompt, self.negative_prompt)
 
     def run(self, model: "Model", on_step: OnStep) -> TaskRun:
         """Prepare, encode, denoise, decode."""
@@ -87,3 +87,10 @@ class Txt2Img:
             latents = finished.value
         picture: npt.NDArray[np.uint8] = yield Decode(latents)
         return picture
+
+
+# All pictures of a request have the same prompts, which are judged once.
+@lru_cache(maxsize=8)
+def _judge_prompts(prompt: str, negative_prompt: str) -> None:
+    grammar.refuse_unserved("prompt", prompt)
+    grammar.refuse_unserved("negative_prompt", negative_prompt)

@@ -37,7 +37,7 @@ def served_path(root):
 
 def loaded(path, sha256=SHA256):
     device = DeviceInfo(type="cpu", name="", dtype="float32")
-    return LoadedCheckpoint(path=path, sha256=sha256, family="SD15", device=device)
+    return LoadedCheckpoint(path=path, sha256=sha256, family="SD15", device=device, text_layers=4)
 
 
 def test_files_are_listed_by_name_without_digests_when_nothing_is_known(root):

@@ -1,5 +1,6 @@
 """How request fields are treated: every one has a mark, and what is not served is refused by name."""
 
+import time
 from random import Random
 
 import pytest
@@ -124,7 +125,7 @@ def test_unknown_keys_are_ignored():
         ("s_churn", 1.0),
         ("s_noise", 0.5),
         ("firstphase_width", 512),
-        ("override_settings_restore_afterwards", False),
+        ("styles", ["", ""]),
         ("comments", {"a": "b"}),
         ("firstpass_image", "aGk="),
     ],
@@ -133,6 +134,16 @@ def test_what_is_not_served_is_refused_by_field_and_value(field, value):
     with pytest.raises(UnsupportedError) as caught:
         plan(**{field: value})
     assert (caught.value.field, caught.value.value) == (field, value)
+
+
+def test_overrides_that_should_last_are_refused_and_none_may_be_said_to():
+    plan(override_settings_restore_afterwards=False)
+    with pytest.raises(UnsupportedError, match="override_settings_restore_afterwards: False"):
+        plan(override_settings_restore_afterwards=False, override_settings={"samples_save": True})
+
+
+def test_names_that_are_all_empty_mean_the_first_sampler():
+    assert plan(sampler_name="", sampler_index="", scheduler="").choice.sampler.name == "DPM++ 2M"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +168,13 @@ def test_the_pixels_of_a_request_are_limited_together():
     plan(width=1024, height=1024, batch_size=8, n_iter=8)
     with pytest.raises(UnsupportedError, match="n_iter"):
         plan(width=1024, height=1024, batch_size=8, n_iter=9)
+
+
+def test_a_prompt_is_judged_once_for_all_pictures_of_a_request():
+    slow = "(" * 32 + "(a)" * 5400 + ":1)" * 32  # tens of milliseconds each time
+    began = time.perf_counter()
+    plan(prompt=slow, batch_size=8, n_iter=16, width=64, height=64)
+    assert time.perf_counter() - began < 1.5
 
 
 def test_a_drawn_seed_is_told():

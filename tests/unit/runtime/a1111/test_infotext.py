@@ -1,5 +1,7 @@
 """Infotext as A1111 writes and reads it."""
 
+import time
+
 import pytest
 
 from sd_runtime.a1111 import infotext
@@ -84,3 +86,19 @@ def test_a_last_line_with_fewer_than_three_pairs_belongs_to_the_prompt():
 def test_a_value_that_only_looks_quoted_stands_for_itself():
     assert infotext.unquote('"a\\x"') == '"a\\x"'
     assert infotext.unquote('"') == '"'
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a" * 1_000_000, "a" * 65_000, " " * 65_000 + "x", "a " * 32_000, 'aa: "' * 13_000, 'aa: "x' * 10_000],
+    ids=["a megabyte", "one word", "spaces", "words", "quotes", "open quotes"],
+)
+def test_a_last_line_made_to_be_slow_is_read_quickly(line):
+    began = time.perf_counter()
+    infotext.read(f"a cat\n{line}")
+    assert time.perf_counter() - began < 2
+
+
+def test_a_last_line_that_is_too_long_belongs_to_the_prompt():
+    line = "Steps: 20, Sampler: Heun, Seed: 1, Module: " + "a" * 70_000
+    assert infotext.read(f"a cat\n{line}")["Prompt"] == f"a cat\n{line}"

@@ -1,9 +1,11 @@
 """Options: what can be changed, what is refused, and that a change is whole or not at all."""
 
+import threading
+
 import pytest
 
-from sd_runtime.a1111.options import CHANGEABLE, FIXED, Options, Values
-from sd_runtime.errors import UnsupportedError
+from sd_runtime.a1111.options import CHANGEABLE, FIXED, Options, Served, Values
+from sd_runtime.errors import NotLoaded, UnsupportedError
 
 
 @pytest.fixture
@@ -15,20 +17,25 @@ def current(options):
     return options.as_dict(checkpoint_title="a.safetensors [ab12ab12ab]", checkpoint_sha256="ab12")
 
 
+def served(options, *, names=lambda name: name in ("a", "ab12"), text_layers=12):
+    return Served(current=current(options), names=names, text_layers=text_layers)
+
+
 def change(options, **changes):
-    return options.overridden(changes, current(options), names_served=lambda name: name in ("a", "ab12"))
+    return options.overridden(changes, served(options))
 
 
 def test_the_whole_answer_of_get_can_be_sent_back(options):
     assert change(options, **current(options)) == Values()
-    options.keep(Values(clip_skip=2, save_samples=False, vae="None"))
+    options.change({"CLIP_stop_at_last_layers": 2, "samples_save": False, "sd_vae": "None"}, served(options))
     assert change(options, **current(options)) == Values(clip_skip=2, save_samples=False, vae="None")
 
 
 def test_changes_count_once_they_are_kept(options):
-    values = change(options, CLIP_stop_at_last_layers=2, samples_save=False, sd_vae="None")
+    changes = {"CLIP_stop_at_last_layers": 2, "samples_save": False, "sd_vae": "None"}
+    change(options, **changes)
     assert current(options)["CLIP_stop_at_last_layers"] == 1
-    options.keep(values)
+    options.change(changes, served(options))
     told = current(options)
     assert (told["CLIP_stop_at_last_layers"], told["samples_save"], told["sd_vae"]) == (2, False, "None")
 
@@ -67,3 +74,31 @@ def test_what_cannot_be_honoured_is_refused_by_name_and_value(options, name, val
 
 def test_no_option_is_both_changeable_and_fixed():
     assert set(CHANGEABLE) & set(FIXED) == set()
+
+
+def test_clip_skip_is_judged_by_the_layers_of_the_loaded_text_encoder(options):
+    options.change({"CLIP_stop_at_last_layers": 4}, served(options, text_layers=4))
+    with pytest.raises(UnsupportedError, match=r"CLIP_stop_at_last_layers: 5 .* 1 to 4"):
+        options.change({"CLIP_stop_at_last_layers": 5}, served(options, text_layers=4))
+    assert current(options)["CLIP_stop_at_last_layers"] == 4
+
+
+def test_before_the_load_clip_skip_can_only_be_sent_back_as_it_is(options):
+    unloaded = served(options, text_layers=None)
+    options.change({"CLIP_stop_at_last_layers": 1, "samples_save": False}, unloaded)
+    with pytest.raises(NotLoaded, match="CLIP_stop_at_last_layers"):
+        options.change({"CLIP_stop_at_last_layers": 2}, unloaded)
+
+
+def test_of_two_changes_at_once_neither_is_lost(options):
+    other = threading.Thread(target=lambda: options.change({"sd_vae": "None"}, served(options)))
+
+    def names_while_another_changes(name):
+        other.start()
+        other.join(timeout=0.2)  # it may not finish before this change does
+        return True
+
+    changes = {"sd_model_checkpoint": "another spelling", "samples_save": False}
+    options.change(changes, served(options, names=names_while_another_changes))
+    other.join()
+    assert (current(options)["samples_save"], current(options)["sd_vae"]) == (False, "None")

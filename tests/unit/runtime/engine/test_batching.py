@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -47,6 +48,9 @@ def ask(
         ([ask(chunks=3), ask(chunks=5), ask(chunks=7), ask(chunks=6)], 8, [0, 3]),
         # a long context that is a multiple of the others costs them no more than it costs itself
         ([ask(chunks=3), ask(chunks=9)], 8, [0, 1]),
+        # 31 and 32 chunks of one picture would meet at 992: it is served by itself, and nobody waits for it
+        ([ask(chunks=31, negative=32), ask()], 8, [0]),
+        ([ask(), ask(chunks=31, negative=32), ask()], 8, [0, 2]),
     ],
 )
 def test_who_shares_the_next_call(waiting: list[Evaluate], limit: int, picked: list[int]) -> None:
@@ -81,6 +85,36 @@ def test_each_evaluation_is_answered_as_if_alone(model: Model) -> None:
         assert (answer - alone).abs().max() < 1e-4 * evaluation.sigma
         # and the answer is not simply the input: the network has its say
         assert (answer - evaluation.x).abs().max() > 0.1 * evaluation.sigma
+
+
+@dataclass
+class Watched:
+    """A model that keeps how many chunks each of its calls had."""
+
+    model: Model
+    chunks: list[int] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def predict_noise(
+        self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor, pooled: torch.Tensor | None
+    ) -> torch.Tensor:
+        self.chunks.append(context.shape[1] // 77)
+        return self.model.predict_noise(x, timesteps, context, pooled)
+
+
+def test_texts_that_cannot_be_levelled_are_evaluated_apart(model: Model) -> None:
+    watched: Any = Watched(model)
+    uneven = ask(chunks=4, negative=5, cfg=3.0)
+    (answer,) = batching.evaluate(watched, [uneven])
+    assert watched.chunks == [5, 4]
+    (positive,), (negative,) = (
+        batching.evaluate(model, [replace(uneven, cond=text, uncond=None)])
+        for text in (uneven.cond, uneven.uncond)
+        if text
+    )
+    assert torch.allclose(answer, negative + 3.0 * (positive - negative), atol=1e-4)
 
 
 def test_guidance_is_the_scaled_difference_of_the_two_predictions(model: Model) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -363,3 +364,30 @@ def test_closing_settles_everything(checkpoint_file: Path) -> None:
     for future in (running.future, load, queued.future, late.future):
         with pytest.raises(Cancelled):
             future.result(WAIT)
+
+
+class HeldPath(type(Path())):  # type: ignore[misc]
+    """A file that is not opened until the test says so."""
+
+    opening = threading.Event()
+    go_on = threading.Event()
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        self.opening.set()
+        assert self.go_on.wait(WAIT)
+        return super().open(*args, **options)
+
+
+def test_closing_ends_a_load_under_way(checkpoint_file: Path) -> None:
+    engine = Engine(device="cpu", max_batch=8, observer=RecordingObserver())
+    engine.start()
+    load = engine.load(HeldPath(checkpoint_file))
+    assert HeldPath.opening.wait(WAIT)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    while not engine.submit(picture()).future.done():  # it is refused once closing has begun
+        time.sleep(0.001)
+    HeldPath.go_on.set()
+    assert isinstance(load.exception(WAIT), Cancelled)
+    closing.join(WAIT)
+    assert not closing.is_alive()

@@ -140,7 +140,7 @@ class UnloadableEngine(ManualEngine):
 
 def loaded(path: Path) -> LoadedCheckpoint:
     device = DeviceInfo(type="cpu", name="a test's CPU", dtype="float32")
-    return LoadedCheckpoint(path=path, sha256=SHA256, family="SD15", device=device)
+    return LoadedCheckpoint(path=path, sha256=SHA256, family="SD15", device=device, text_layers=4)
 
 
 @pytest.fixture

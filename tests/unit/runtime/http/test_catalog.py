@@ -21,6 +21,11 @@ async def get(world, path):
 async def test_samplers_have_the_keys_clients_read(world):
     samplers = await get(world, "/sdapi/v1/samplers")
     assert samplers[0] == {"name": "DPM++ 2M", "aliases": ["k_dpmpp_2m"], "options": {"scheduler": "karras"}}
+    assert {each["name"]: each["options"] for each in samplers[1:]} == {
+        "Euler a": {},
+        "Euler": {},
+        "Heun": {},
+    }
 
 
 async def test_schedulers_have_the_keys_clients_read(world):
@@ -130,6 +135,15 @@ async def test_one_bad_option_refuses_all(world):
     assert response.status_code == 422
     assert "sd_model_checkpoint: 'other'" in response.json()["detail"]
     assert options["CLIP_stop_at_last_layers"] == 1
+
+
+async def test_a_clip_skip_beyond_the_text_encoder_does_not_spoil_later_requests(world):
+    async with world.client() as client:
+        response = await client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 5})
+        later = await client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64})
+    assert response.status_code == 422
+    assert "CLIP_stop_at_last_layers: 5 is not supported; allowed: 1 to 4" in response.json()["detail"]
+    assert (later.status_code, world.engine.tickets[0].task.clip_skip) == (200, 1)
 
 
 async def test_memory_is_of_this_process(world):

@@ -1,11 +1,14 @@
 """Authentication, the limit on bodies, counting, and errors nobody foresaw."""
 
+import asyncio
 import os
 
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
 
 from sd_runtime.app import MAX_BODY_BYTES, create_app
+from sd_runtime.guards.body_limit import BodyLimit
 
 PATHS = ["/sdapi/v1/samplers", "/sdapi/v1/loras", "/internal/ping", "/docs", "/openapi.json", "/nonsense"]
 
@@ -106,6 +109,36 @@ async def test_a_body_that_turns_out_too_large_is_refused(world):
         )
     assert response.status_code == 413
     assert str(MAX_BODY_BYTES) in response.json()["detail"]
+
+
+async def test_a_body_that_does_not_go_on_is_given_up_but_an_answer_may_take_its_time():
+    told = []
+
+    async def app(scope, receive, send):
+        try:
+            while (await receive())["type"] == "http.request":
+                told.append("some")
+        except HTTPException as error:
+            told.append(error.status_code)
+
+    def stalling(*messages):
+        left = list(messages)
+
+        async def receive():
+            if left:
+                return left.pop(0)
+            await asyncio.sleep(0.05)
+            return {"type": "http.disconnect"}
+
+        return receive
+
+    begun = {"type": "http.request", "body": b"{", "more_body": True}
+    guarded = BodyLimit(app, limit=10, seconds=0.01)
+    await guarded({"type": "http", "headers": []}, stalling(begun), None)
+    assert told == ["some", 408]
+    told.clear()
+    await guarded({"type": "http", "headers": []}, stalling(begun, begun | {"more_body": False}), None)
+    assert told == ["some", "some"]
 
 
 async def test_answers_are_counted_by_pattern_and_status(world):

@@ -104,6 +104,33 @@ async def test_the_process_listens_before_it_loads_and_ends_in_order_on_sigterm(
     assert told == ["here", "drained"]
 
 
+async def test_one_connection_more_than_a_server_takes_is_turned_away():
+    told = []
+
+    async def app(scope, receive, send):
+        await PlainTextResponse("here")(scope, receive, send)
+
+    server = serving.server(app, host="127.0.0.1", port=0, connections=3)
+
+    async def load():
+        (listening,) = server.servers
+        port = listening.sockets[0].getsockname()[1]
+        idle = []
+        async with httpx.AsyncClient(headers={"connection": "close"}) as client:
+            for _ in range(3):
+                told.append((await client.get(f"http://127.0.0.1:{port}/")).status_code)
+                idle.append(await asyncio.open_connection("127.0.0.1", port))
+        for _, writer in idle:
+            writer.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def drain():
+        pass
+
+    await asyncio.wait_for(serving.run([server], load_checkpoint=load, drain_jobs=drain), 10)
+    assert told == [200, 200, 503]
+
+
 async def test_a_load_that_fails_is_an_error_in_the_state_and_the_log(make_world, unloadable_engine, caplog):
     world = make_world(unloadable_engine)
     await world.load()

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -58,13 +59,27 @@ def test_what_is_not_a_picture_is_said_to_be_none(data):
         codec.read_metadata(data)
 
 
+def test_other_formats_are_not_read():
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, format="TIFF")
+    with pytest.raises(codec.NotAPicture):
+        codec.read_metadata(buffer.getvalue())
+
+
+def test_a_spoilt_exif_block_makes_it_no_picture():
+    png = codec.encode_png(PIXELS, "x")
+    block = b"eXIf" + b"MM\0*"  # ends where the place of its first entry should be told
+    chunk = (4).to_bytes(4, "big") + block + zlib.crc32(block).to_bytes(4, "big")
+    behind_header = 33
+    with pytest.raises(codec.NotAPicture):
+        codec.read_metadata(png[:behind_header] + chunk + png[behind_header:])
+
+
 def test_a_picture_that_claims_to_be_enormous_is_refused_unread():
     buffer = io.BytesIO()
     Image.new("1", (1, 1)).save(buffer, format="PNG")
     data = bytearray(buffer.getvalue())
     data[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height
-    import zlib
-
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     with pytest.raises(codec.NotAPicture):
         codec.read_metadata(bytes(data))

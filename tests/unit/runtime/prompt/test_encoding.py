@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from sd_runtime.errors import UnsupportedError
+from sd_runtime.models.text import TextStates
 from sd_runtime.prompt import encoding
 
 if TYPE_CHECKING:
@@ -45,6 +47,37 @@ def test_emphasis_multiplies_the_states_and_restores_their_mean(model: Model) ->
     weighted = plain * weights
     assert torch.allclose(emphasised, weighted * (plain.mean() / weighted.mean()), atol=1e-5)
     assert emphasised.mean().item() == pytest.approx(plain.mean().item(), rel=1e-3)
+
+
+class TwoUnlike:
+    """Two text encoders whose states differ in mean by far, and follow the place in the chunk."""
+
+    zeroes_empty_negative = True
+    layers = 1
+
+    def encode(self, tokens: list[list[int]], clip_skip: int) -> TextStates:
+        places = torch.arange(77, dtype=torch.float32)[None, :, None]
+        return TextStates(
+            (places.expand(len(tokens), -1, 2) + 1, 100 - places.expand(len(tokens), -1, 3)), None
+        )
+
+
+def test_emphasis_restores_the_mean_of_each_text_encoder_by_itself(model: Model) -> None:
+    pair = replace(model, text=TwoUnlike())
+    plain = encoding.encode(pair, "a red cat", 1).context[0]
+    emphasised = encoding.encode(pair, "a (red:5) cat", 1).context[0]
+    assert plain.shape == (77, 5)
+    for part in (slice(0, 2), slice(2, 5)):
+        assert emphasised[:, part].mean().item() == pytest.approx(plain[:, part].mean().item(), rel=1e-5)
+    assert not torch.allclose(emphasised, plain, rtol=0.01)
+
+
+@pytest.mark.parametrize(("negative", "field"), [(False, "prompt"), (True, "negative_prompt")])
+def test_a_prompt_of_too_many_chunks_is_refused_by_field(model: Model, negative: bool, field: str) -> None:
+    most = " BREAK ".join(["a"] * 32)
+    assert encoding.encode(model, most, 1).context.shape[1] == 32 * 77
+    with pytest.raises(UnsupportedError, match=rf"^{field}: .*33 chunks.*allowed: 32 chunks"):
+        encoding.encode(model, f"{most} BREAK a", 1, negative=negative)
 
 
 def test_clip_skip_leaves_out_the_last_layers_and_keeps_the_final_norm(model: Model) -> None:

@@ -1,7 +1,10 @@
+import time
+from contextlib import suppress
+
 import pytest
 
 from sd_runtime.errors import UnsupportedError
-from sd_runtime.prompt.grammar import Fragment, parse, refuse_unserved
+from sd_runtime.prompt.grammar import Fragment, parse, refuse_unserved, without_extra_networks
 
 UP, DOWN = 1.1, 1 / 1.1
 
@@ -36,6 +39,12 @@ UP, DOWN = 1.1, 1 / 1.1
         ("(a BREAK b)", [("a", UP), None, ("b", UP)]),
         ("BREAK", [None]),
         ("BREAKFAST", [("BREAKFAST", 1)]),
+        ("a \n BREAK\tb  BREAK c ", [("a", 1), None, ("b", 1), None, ("c ", 1)]),
+        ("a BREAK BREAK b", [("a", 1), None, None, ("b", 1)]),
+        ("(a [b) c]", [("a ", UP), ("b", 1), (" c", DOWN)]),
+        ("[a (b] c:2)", [("a ", DOWN), ("b", DOWN * 2), (" c", 2)]),
+        ("(a:b:2)", [("a:b", 2)]),
+        ("(a:100)", [("a", 100)]),
         ("a (1.1) b", [("a ", 1), ("1.1", UP), (" b", 1)]),
     ],
 )
@@ -82,3 +91,51 @@ def test_syntax_that_is_not_served_is_refused_and_quoted(prompt: str, found: str
 )
 def test_what_only_looks_like_it_is_accepted(prompt: str) -> None:
     refuse_unserved("prompt", prompt)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ("a (red:101) cat", r"negative_prompt: 'red \(attention weight 101\)' .* -100 to 100"),
+        ("(cat:-101)", "attention weight -101"),
+        ("(((cat:50):50):50)", "attention weight 125000"),
+        ("((cat:" + "9" * 400 + "):0)", "attention weight nan"),
+        ("(" * 65 + "cat", "at most 64 brackets open at one place"),
+        ("[" * 40 + "(" * 25 + "cat", "at most 64 brackets open at one place"),
+    ],
+)
+def test_a_prompt_beyond_the_limits_is_refused_with_the_limit(prompt: str, told: str) -> None:
+    with pytest.raises(UnsupportedError, match=told):
+        refuse_unserved("negative_prompt", prompt)
+
+
+LONG = 16_384
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "[a:" + "1" * LONG + "x]",
+        "(a:" + "1" * LONG + "x)",
+        "(a" + ": " * (LONG // 2) + ")",
+        " " * LONG + "x",
+        "(a" * (LONG // 2),
+        "[a" * (LONG // 2),
+        "<a:" * (LONG // 3),
+        "BREAK " * (LONG // 6),
+        "(a)" * (LONG // 3),
+        "(" * 32 + "(a)" * (LONG // 3 - 64) + ":0)" * 32,
+    ],
+    ids=lambda prompt: prompt[:6],
+)
+def test_no_prompt_takes_long_to_judge(prompt: str) -> None:
+    began = time.perf_counter()
+    for _ in range(5):
+        with suppress(UnsupportedError):
+            refuse_unserved("prompt", prompt)
+        without_extra_networks(prompt)
+    assert time.perf_counter() - began < 1
+
+
+def test_extra_networks_are_left_out_and_what_only_begins_like_one_stays() -> None:
+    assert without_extra_networks("a <lora:x:1> cat <b> <lora:y") == "a  cat <b> <lora:y"
