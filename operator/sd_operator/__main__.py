@@ -1,6 +1,7 @@
 """`python -m sd_operator`: reads the settings, connects, wires the parts and runs until told to stop."""
 
 import asyncio
+import functools
 import logging
 import sys
 import time
@@ -9,7 +10,7 @@ import aiohttp
 import kopf
 from pydantic import ValidationError
 
-from sd_operator import cluster, errors, log, management, names, watching
+from sd_operator import cluster, errors, failing, log, management, names, watching
 from sd_operator.bundle.children.job import FetchSettings
 from sd_operator.bundle.reconcile import BundleReconciler
 from sd_operator.instance.children.deployment import RuntimeSettings
@@ -53,26 +54,9 @@ async def run(settings: Settings, key: bytes) -> None:
     ):
         await _wait_for_kinds(api)
         dispatcher = Dispatcher(
-            {
-                names.MODELBUNDLE.kind: BundleReconciler(
-                    api,
-                    FetchSettings(
-                        image=settings.operator_image,
-                        image_pull_policy=settings.image_pull_policy,
-                        hf_endpoint=settings.hf_endpoint,
-                    ),
-                    recheck_seconds=settings.recheck_seconds,
-                ),
-                names.SDINSTANCE.kind: InstanceReconciler(
-                    api,
-                    RuntimeClient(session, key=key),
-                    RuntimeSettings(
-                        image=settings.runtime_image, image_pull_policy=settings.image_pull_policy
-                    ),
-                    recheck_seconds=settings.recheck_seconds,
-                ),
-            },
+            _reconcilers(settings, api, RuntimeClient(session, key=key)),
             metrics,
+            tell=functools.partial(failing.tell, api),
         )
         queue: WorkQueue[Key] = WorkQueue(
             dispatcher.work, workers=settings.workers, foreseen=(errors.OperatorError,)
@@ -94,6 +78,20 @@ async def run(settings: Settings, key: bytes) -> None:
                 clusterwide=not settings.watch_namespace,
                 namespaces=[settings.watch_namespace] if settings.watch_namespace else [],
             )
+
+
+def _reconcilers(
+    settings: Settings, api: cluster.Cluster, runtimes: RuntimeClient
+) -> dict[str, BundleReconciler | InstanceReconciler]:
+    policy, recheck = settings.image_pull_policy, settings.recheck_seconds
+    fetch = FetchSettings(
+        image=settings.operator_image, image_pull_policy=policy, hf_endpoint=settings.hf_endpoint
+    )
+    runtime = RuntimeSettings(image=settings.runtime_image, image_pull_policy=policy)
+    return {
+        names.MODELBUNDLE.kind: BundleReconciler(api, fetch, recheck_seconds=recheck),
+        names.SDINSTANCE.kind: InstanceReconciler(api, runtimes, runtime, recheck_seconds=recheck),
+    }
 
 
 async def _wait_for_kinds(api: cluster.Cluster) -> None:

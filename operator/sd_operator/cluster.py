@@ -30,6 +30,8 @@ ATTEMPTS = 4
 #: A server that asks for more patience gets it from the queue, not from a worker that waits.
 LONGEST_WAIT = 10.0
 APPLY = "application/apply-patch+yaml"
+#: Server-side apply answers with 500 to a field that the kind does not have, and to a value of wrong form.
+UNFIT = ("failed to create typed patch object", "failed to convert new object")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -188,15 +190,14 @@ def _failure(method: str, path: str, status: int, raw: bytes, retry_after: str |
         message = raw[:200].decode(errors="replace")
     sentence = message or f"{method} {path}: HTTP {status}"
     patience = float(retry_after) if retry_after and retry_after.isdigit() else None
-    # A field that the kind does not have, met by server-side apply, is answered with 500.
-    unknown_field = status == 500 and sentence.startswith("failed to create typed patch object")
-    if not unknown_field and (status == 429 or status >= 500):
+    unfit = status == 500 and sentence.startswith(UNFIT)
+    if not unfit and (status == 429 or status >= 500):
         return errors.TransientError(sentence, status=status, retry_after=patience)
     if status == 409:
         return errors.ConflictError(sentence, status=status)
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return errors.NamespaceEndingError(sentence, status=status)
-    if unknown_field or status in (400, 403, 422):
+    if unfit or status in (400, 403, 422):
         return errors.RefusedError(sentence, status=status)
     return errors.ClusterError(sentence, status=status)
 

@@ -72,34 +72,48 @@ def stamped(manifest: Object) -> Object:
     return {**manifest, "metadata": metadata}
 
 
+#: Fields that are compared whole: what somebody adds to them changes what the child does, and server-side
+#: apply replaces them whole.
+WHOLE = frozenset({"selector", "nodeSelector", "command", "args"})
+
+Path = tuple[str, ...]
+
+
 def differs(wish: Object, live: Mapping[str, Any]) -> bool:
     """Whether a stamped wish must be applied to what lives."""
-    return not _holds(wish, live)
+    return not _holds(wish, live, ())
 
 
-def _holds(wish: Any, live: Any) -> bool:
-    """Whether `live` has everything that `wish` says; what others added is theirs."""
+def _holds(wish: Any, live: Any, path: Path) -> bool:
+    """Whether `live` has everything that `wish` says; what others added is theirs, but for WHOLE fields."""
+    if path and path[-1] in WHOLE:
+        return bool(wish == live or (not wish and not live))
     if isinstance(wish, Mapping):
         if not isinstance(live, Mapping):
             return not wish and live is None
-        return all(_holds(value, live.get(key)) for key, value in wish.items())
+        return all(_holds(value, live.get(key), (*path, str(key))) for key, value in wish.items())
     if isinstance(wish, list | tuple):
-        return _list_holds(wish, live)
-    if wish == live or quantity.same(wish, live):
+        return _list_holds(wish, live, path)
+    if wish == live or (_is_amount(path) and quantity.same(wish, live)):
         return True
     # The API server leaves out what is empty.
     return live is None and wish in (None, "", False, 0)
 
 
-def _list_holds(wish: list[Any] | tuple[Any, ...], live: Any) -> bool:
+def _is_amount(path: Path) -> bool:
+    """Whether the API server reads the field as a quantity, and writes it its own way."""
+    return path[-3:-2] == ("resources",) and path[-2] in ("limits", "requests")
+
+
+def _list_holds(wish: list[Any] | tuple[Any, ...], live: Any, path: Path) -> bool:
     if not isinstance(live, list):
         return not wish and live is None
     by_name = {item.get("name"): item for item in live if isinstance(item, Mapping)}
     for item in wish:
         if isinstance(item, Mapping) and item.get("name") in by_name:
-            if not _holds(item, by_name[item.get("name")]):
+            if not _holds(item, by_name[item.get("name")], path):
                 return False
-        elif not any(_holds(item, other) for other in live):
+        elif not any(_holds(item, other, path) for other in live):
             return False
     return True
 
@@ -109,6 +123,18 @@ def is_ours(live: Mapping[str, Any], *, uid: str) -> bool:
     return any(
         reference.get("uid") == uid and reference.get("controller")
         for reference in live["metadata"].get("ownerReferences") or ()
+    )
+
+
+def is_orphan(live: Mapping[str, Any], *, label: str, owner: str) -> bool:
+    """Whether we made the object for the owner of this name, and it lost its owner reference since."""
+    metadata = live["metadata"]
+    labels = metadata.get("labels") or {}
+    return (
+        not metadata.get("ownerReferences")
+        and labels.get(names.LABEL_MANAGED_BY) == names.FIELD_MANAGER
+        and labels.get(label) == owner
+        and names.ANNOTATION_APPLIED in (metadata.get("annotations") or {})
     )
 
 

@@ -32,6 +32,9 @@ ANNOTATION_CLAIM_UID: Final = f"{GROUP}/claim-uid"
 #: another annotation, and so a rollout.
 ANNOTATION_CHECKPOINT: Final = f"{GROUP}/checkpoint"
 
+#: The folder of a serving pod under which each bundle's volume is mounted.
+BUNDLES: Final = "/bundles/"
+
 MAX_LABEL: Final = 63
 #: DNS-1035: what a Service (and so a kind that names a Service after itself) may be called.
 NAME_PATTERN: Final = "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -108,7 +111,7 @@ def bundle_volume_name(bundle: str) -> str:
 
 def bundle_mount_path(bundle: str) -> str:
     """Where a bundle's volume is mounted in a serving pod."""
-    return f"/bundles/{bundle}"
+    return f"{BUNDLES}{bundle}"
 
 
 def instance_selector(instance: str) -> str:
@@ -123,4 +126,4 @@ def bundle_selector(bundle: str) -> str:
 
 def is_name(name: str) -> bool:
     """Whether an object of our kinds may have this name: its children carry it on."""
-    return re.match(NAME_PATTERN, name) is not None
+    return re.fullmatch(NAME_PATTERN, name) is not None

@@ -43,6 +43,9 @@ class RuntimeState(Model):
     error: str | None = None
     device: Device | None = None
     version: str = ""
+    #: Whether the runtime has a user name and password to ask for; None from one that does not tell.
+    credentials: Literal["Present", "Missing", "NotRequired"] | None = None
+    credentials_error: str | None = None
 
 
 class Runtimes(Protocol):

@@ -85,13 +85,6 @@ class WorkQueue(Generic[K]):
             self._ready.append(key)
             self._wakeup.set()
 
-    def forget(self, key: K) -> None:
-        """Drop what is remembered of a key whose object is gone: its failures and its later turn."""
-        self._failures.pop(key, None)
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
-
     async def __aenter__(self) -> "WorkQueue[K]":
         self._workers = [
             asyncio.create_task(self._work(), name=f"queue worker {number}")

@@ -85,3 +85,35 @@ def test_two_files_of_one_name_are_refused(kube: Kube) -> None:
     else:
         stalled = kube.wait_condition("modelbundle", "twice", "Stalled")
         assert "shapes-sd15.safetensors" in stalled["message"]
+
+
+def test_a_deleted_claim_goes_and_a_new_one_is_filled(kube: Kube) -> None:
+    kube.apply(bundle("lost"))
+    kube.wait_condition("modelbundle", "lost", "Ready")
+    old = kube.get("persistentvolumeclaim", "lost-models")["metadata"]["uid"]
+    kube.run("delete", "persistentvolumeclaim/lost-models", "--wait=false")
+    kube.wait(
+        lambda: kube.get("persistentvolumeclaim", "lost-models")["metadata"]["uid"] != old, "a new claim", 120
+    )
+    kube.wait_condition("modelbundle", "lost", "Ready")
+
+
+def test_a_volume_that_cannot_grow_is_told_and_the_work_goes_on(kube: Kube) -> None:
+    kube.apply(bundle("grow"))
+    kube.wait_condition("modelbundle", "grow", "Ready")
+    manifest = bundle("grow")
+    manifest["spec"]["storage"]["size"] = "2Gi"
+    manifest["spec"]["files"].append(
+        {"name": "two", "type": "Checkpoint", "fileName": "two.safetensors", "source": {"http": {"url": HUB}}}
+    )
+    kube.apply(manifest)
+
+    def both() -> bool:
+        files = kube.get("modelbundle", "grow")["status"]["files"]
+        return [file["state"] for file in files] == ["Verified", "Verified"]
+
+    kube.wait(both, "both files to be verified", 120)
+    conditions = kube.get("modelbundle", "grow")["status"]["conditions"]
+    assert any("spec.storage.size" in condition["message"] for condition in conditions)
+    kube.apply(bundle("grow"))
+    kube.wait_condition("modelbundle", "grow", "Ready")

@@ -82,3 +82,17 @@ def test_a_gpu_instance_asks_for_a_gpu_and_does_not_pretend(kube: Kube) -> None:
     assert "CUDA" in stalled["message"]
     assert kube.condition("sdinstance", "gpu", "Ready")["status"] == "False"
     kube.run("delete", "sdinstance/gpu")
+
+
+def test_an_instance_that_can_admit_nobody_is_not_ready_and_recovers(kube: Kube) -> None:
+    half = secret("half-auth") | {"type": "Opaque", "stringData": {"username": "demo"}}
+    access = {"authSecretRef": {"name": "half-auth"}, "service": {"type": "ClusterIP"}}
+    kube.apply(bundle(), half, instance("half", access=access))
+    stalled = kube.wait_condition("sdinstance", "half", "Stalled")
+    assert stalled["reason"] == "CredentialsMissing"
+    assert "spec.access.authSecretRef" in stalled["message"]
+    assert "password" in stalled["message"]
+    whole = half | {"stringData": {"username": "demo", "password": "there-now"}}
+    kube.apply(whole)
+    kube.wait_condition("sdinstance", "half", "Ready", seconds=200)
+    kube.run("delete", "sdinstance/half")

@@ -2,7 +2,6 @@
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
@@ -13,73 +12,13 @@ from sd_operator.api.conditions import Condition
 from sd_operator.api.kubernetes import DNSLabel
 from sd_operator.api.quantity import PATTERN as QUANTITY_PATTERN
 from sd_operator.api.schema import list_map, rules
+from sd_operator.api.source import Source
 
 #: How many users a bundle's status names.
 MAX_USED_BY = 100
 
 FILE_NAME_PATTERN = r"^[A-Za-z0-9_+()\[\] -][A-Za-z0-9_.+()\[\] -]*\.safetensors$"
 FILE_NAME_LENGTH = 200
-
-
-class HttpSource(Model):
-    """A file behind a plain address."""
-
-    url: Annotated[
-        str,
-        Field(
-            max_length=2048,
-            pattern=r"^https?://[^\s]+$",
-            description="Address of the file, http or https, without user name and password.",
-            json_schema_extra=rules(
-                ("!self.matches('^https?://[^/?#]*@')", "url must not contain a user name or password"),
-            ),
-        ),
-    ]
-
-
-class HuggingFaceSource(Model):
-    """A file of a Hugging Face repository, fetched from the endpoint in the operator's settings."""
-
-    repo: Annotated[
-        str,
-        Field(
-            max_length=200,
-            pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$",
-            description="Repository, `owner/name`.",
-        ),
-    ]
-    revision: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=200,
-            pattern=r"^[\w.-]+(/[\w.-]+)*$",
-            description="Branch, tag or commit. A commit is best: a branch may move between two fetches. "
-            "Default: main.",
-        ),
-    ] = "main"
-    path: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=500,
-            pattern=r"^[^/\s]([^\r\n\t]*[^/\s])?$",
-            description="Path of the file inside the repository.",
-            json_schema_extra=rules(
-                (
-                    "self.split('/').all(part, !(part in ['', '.', '..']))",
-                    "path must stay inside the repository: no empty part, '.' or '..'",
-                ),
-            ),
-        ),
-    ]
-
-
-class Source(Model):
-    """Where a file comes from; exactly one."""
-
-    http: Annotated[HttpSource | None, Field(description="A plain http or https address.")] = None
-    hugging_face: Annotated[HuggingFaceSource | None, Field(description="A Hugging Face repository.")] = None
 
 
 class BundleFile(Model):
@@ -125,18 +64,12 @@ class BundleFile(Model):
 
     def implied_file_name(self) -> str:
         """The name on the volume: the given one, or the last segment of the source's path."""
-        if self.file_name is not None:
-            return self.file_name
-        if self.source.http is not None:
-            return unquote(urlsplit(self.source.http.url).path.rsplit("/", 1)[-1])
-        if self.source.hugging_face is not None:
-            return self.source.hugging_face.path.rsplit("/", 1)[-1]
-        return ""
+        return self.file_name if self.file_name is not None else self.source.last_segment()
 
     def place(self) -> str | None:
         """Where the file lies on the volume, or None when its name cannot be used."""
         name = self.implied_file_name()
-        if len(name) > FILE_NAME_LENGTH or not re.match(FILE_NAME_PATTERN, name):
+        if len(name) > FILE_NAME_LENGTH or not re.fullmatch(FILE_NAME_PATTERN, name):
             return None
         return str(path_of(ModelType(self.type), name))
 
@@ -149,8 +82,9 @@ class BundleStorage(Model):
         Field(
             max_length=64,
             pattern=QUANTITY_PATTERN,
-            description="Size to ask for, a quantity. May grow where the storage class can expand volumes; "
-            "never shrinks. Default: 20Gi.",
+            description="Size to ask for, a quantity. It may grow where the storage class expands volumes. "
+            "Where it cannot, and when it is made smaller, the volume stays as it is, the bundle works on "
+            "with it, and Ready's message says so. Default: 20Gi.",
             json_schema_extra=rules(
                 (
                     "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
@@ -173,7 +107,7 @@ class BundleStorage(Model):
             max_length=2,
             description="How nodes may mount the volume. ReadWriteOnce keeps every user of the bundle on one "
             "node. Default: [ReadWriteOnce]. Cannot be changed later.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+            json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
     ] = ("ReadWriteOnce",)
 
@@ -187,11 +121,6 @@ STORAGE_RULES = rules(
     (
         "self.accessModes == oldSelf.accessModes",
         "accessModes cannot be changed: the volume exists; make another ModelBundle",
-    ),
-    (
-        "!isQuantity(self.size) || !isQuantity(oldSelf.size) || "
-        "!quantity(self.size).isLessThan(quantity(oldSelf.size))",
-        "size cannot shrink: volumes only grow",
     ),
 )
 

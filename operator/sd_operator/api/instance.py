@@ -65,7 +65,7 @@ class Access(Model):
         LocalObjectReference | None,
         Field(
             description="Secret of type kubernetes.io/basic-auth (username, password). The kubelet mounts "
-            "it; the operator never reads it. Needed when auth is Required."
+            "it; the operator never reads it. Needed when auth is Required, and refused when it is Disabled."
         ),
     ] = None
     service: Annotated[Service, Field(description="The Service in front of the pods.")] = Service()
@@ -154,6 +154,11 @@ SPEC_RULES = rules(
         "self.access.auth == 'Disabled' || has(self.access.authSecretRef)",
         "access.authSecretRef is needed when access.auth is Required: name a Secret of type "
         "kubernetes.io/basic-auth, or set auth to Disabled",
+    ),
+    (
+        "self.access.auth == 'Required' || !has(self.access.authSecretRef)",
+        "access.authSecretRef has no meaning when access.auth is Disabled: remove it, or set auth to "
+        "Required",
     ),
 )
 

@@ -1,9 +1,10 @@
 """Kubernetes quantities: enough to compare and to add them."""
 
 import re
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
-PATTERN = r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
+#: For the schema: what the API server takes for an amount, none of which is below zero.
+PATTERN = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2}|[numkMGTPE]|[KMGTPE]i)?$"
 
 _SUFFIXES = {
     "": Decimal(1),
@@ -23,23 +24,45 @@ _SUFFIXES = {
     "Pi": Decimal(2**50),
     "Ei": Decimal(2**60),
 }
-_FORM = re.compile(r"^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)$")
+_FORM = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)")
+
+
+#: The API server stores no more than this, and nothing finer than a thousandth.
+_LARGEST = Decimal(2**63 - 1)
+_FINEST = Decimal("1e-3")
 
 
 def parse(text: str | int | float) -> Decimal | None:
     """The value, or None when it is no quantity."""
-    match = _FORM.match(str(text))
+    match = _FORM.fullmatch(str(text))
     if match is None:
         return None
     number, exponent, suffix = match.groups()
-    if exponent:
-        return Decimal(number + exponent)
-    return Decimal(number) * _SUFFIXES[suffix or ""]
+    try:
+        if exponent:
+            return Decimal(number + exponent)
+        return Decimal(number) * _SUFFIXES[suffix or ""]
+    except ArithmeticError:
+        # More digits, or a larger exponent, than anybody counts.
+        return None
+
+
+def stored(text: str | int | float) -> Decimal | None:
+    """The value as the API server keeps it: rounded up to a thousandth, and capped."""
+    value = parse(text)
+    if value is None:
+        return None
+    if value >= _LARGEST:
+        return _LARGEST
+    try:
+        return value.quantize(_FINEST, rounding=ROUND_CEILING)
+    except ArithmeticError:
+        return None
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two spellings ('0.5', '500m') are one quantity; the API server rewrites them."""
+    """Whether two spellings ('0.5', '500m') are stored as one quantity; the API server rewrites them."""
     if not isinstance(one, str | int | float) or not isinstance(other, str | int | float):
         return False
-    value = parse(one)
-    return value is not None and value == parse(other)
+    value = stored(one)
+    return value is not None and value == stored(other)

@@ -21,6 +21,8 @@ class Reason(StrEnum):
     CHILD_REJECTED = "ChildRejected"
     #: A child of an earlier object of the same name is still being removed.
     WAITING_FOR_DELETION = "WaitingForDeletion"
+    #: Work on the object failed several times in a row, for a reason nobody foresaw or that may pass.
+    RECONCILE_ERROR = "ReconcileError"
 
     # --- ModelBundle
     #: Every file is on the volume and verified.
@@ -55,5 +57,7 @@ class Reason(StrEnum):
     WRONG_CHECKPOINT = "WrongCheckpoint"
     #: spec.gpu.backend asks for a GPU and the runtime computes on the CPU.
     GPU_NOT_USED = "GPUNotUsed"
+    #: The Secret of spec.access.authSecretRef lacks what the runtime needs to let anybody in.
+    CREDENTIALS_MISSING = "CredentialsMissing"
     #: A pod's management port does not answer the operator.
     RUNTIME_UNREACHABLE = "RuntimeUnreachable"

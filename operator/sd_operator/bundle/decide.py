@@ -1,18 +1,19 @@
-"""Decides what a bundle needs and what is said about it. Pure: one observed world in, decisions out."""
+"""Decides what each file of a bundle needs. Pure: one observed world in, decisions out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from sd_operator import names, pods
-from sd_operator.api.bundle import BundleFile, FileStatus, ModelBundle
-from sd_operator.api.conditions import Verdict, ready, reconciling, stalled
+from sd_operator.api import fetching
+from sd_operator.api.bundle import BundleFile, FileStatus
+from sd_operator.api.conditions import Verdict
 from sd_operator.api.reasons import Reason
 from sd_operator.bundle import verdict as verdicts
 from sd_operator.bundle.observe import Observed
 from sd_operator.cluster import Object
-from sd_operator.manifests import is_ours
+from sd_operator.manifests import is_orphan, is_ours
 
 #: A fetch that gave up for a reason that may pass is begun anew after this long.
 RETRY_SECONDS = 600.0
@@ -23,6 +24,7 @@ class Action(Enum):
 
     NOTHING = "nothing"
     CREATE = "create"
+    ADOPT = "adopt"
     REPLACE = "replace"
 
 
@@ -35,62 +37,29 @@ class FileDecision:
     permanent: bool = False
 
 
-def refusal(bundle: ModelBundle) -> Verdict | None:
-    """Why the spec cannot be done, whatever the cluster looks like."""
-    places: dict[str, str] = {}
-    for file in bundle.spec.files:
-        place = file.place()
-        if place is None:
-            return stalled(
-                Reason.INVALID_SPEC,
-                f"spec.files[{file.name}].fileName: {file.implied_file_name()!r}, the last segment of the "
-                "source's path, is no plain name that ends in .safetensors; set fileName",
-            )
-        if place in places:
-            return stalled(
-                Reason.PATH_CONFLICT,
-                f"spec.files[{places[place]}] and spec.files[{file.name}] both become {place} on the volume; "
-                f"give one of them another fileName",
-            )
-        places[place] = file.name
-    return None
-
-
-def claim_refusal(observed: Observed) -> Verdict | None:
-    """Why the claim that lives cannot be used."""
-    claim = observed.claim
-    if claim is None:
-        return None
-    name, bundle = claim["metadata"]["name"], observed.bundle.metadata.name
-    if (claim["metadata"].get("labels") or {}).get(names.LABEL_SD_BUNDLE) != bundle:
-        return stalled(
-            Reason.NAME_TAKEN,
-            f"PersistentVolumeClaim {name} exists and does not belong to this bundle (it has no label "
-            f"{names.LABEL_SD_BUNDLE}={bundle}); rename the bundle, remove the claim, or set the label to "
-            "use it",
-        )
-    if claim["metadata"].get("deletionTimestamp"):
-        return reconciling(
-            Reason.WAITING_FOR_DELETION,
-            f"PersistentVolumeClaim {name} is being deleted; a new one is made when it is gone",
-        )
-    if (claim.get("status") or {}).get("phase") == "Lost":
-        return stalled(
-            Reason.VOLUME_LOST,
-            f"PersistentVolumeClaim {name} lost its volume; delete the claim to start with a new one",
-        )
-    return None
-
-
 def decide_file(observed: Observed, file: BundleFile, wish: Object) -> FileDecision:
     """What one file's Job needs. `wish` is the Job as it should be, stamped."""
     job = observed.jobs.get(wish["metadata"]["name"])
     if job is None:
         return _without_job(observed, file, wish)
-    if not is_ours(job, uid=observed.bundle.metadata.uid) or job["metadata"].get("deletionTimestamp"):
+    orphan = _is_orphan(observed, job)
+    ours = orphan or is_ours(job, uid=observed.bundle.metadata.uid)
+    if not ours or job["metadata"].get("deletionTimestamp"):
         return FileDecision(
             _status(file, wish, "Pending", Reason.WAITING_FOR_DELETION, "an earlier Job is being removed")
         )
+    if orphan and _is_of_another_wish(job, wish):
+        return FileDecision(
+            _status(file, wish, "Pending", "JobReplaced", "the Job has lost its owner and is replaced"),
+            Action.REPLACE,
+        )
+    decision = _with_job(observed, file, job, wish)
+    if orphan and decision.action is Action.NOTHING:
+        return replace(decision, action=Action.ADOPT)
+    return decision
+
+
+def _with_job(observed: Observed, file: BundleFile, job: Object, wish: Object) -> FileDecision:
     if _annotation(job, names.ANNOTATION_CLAIM_UID) != _annotation(wish, names.ANNOTATION_CLAIM_UID):
         return FileDecision(
             _status(file, wish, "Pending", "VolumeReplaced", "the volume is new; the file is fetched again"),
@@ -98,7 +67,7 @@ def decide_file(observed: Observed, file: BundleFile, wish: Object) -> FileDecis
         )
     if _condition(job, "Complete") is not None:
         return _completed(observed, file, job, wish)
-    if _annotation(job, names.ANNOTATION_APPLIED) != _annotation(wish, names.ANNOTATION_APPLIED):
+    if _is_of_another_wish(job, wish):
         # The operator's own settings (image, endpoint) changed: what waits or failed may work now.
         return FileDecision(
             _status(file, wish, "Pending", "JobReplaced", "the Job is replaced by one with today's settings"),
@@ -110,56 +79,43 @@ def decide_file(observed: Observed, file: BundleFile, wish: Object) -> FileDecis
     return _underway(observed, file, job, wish)
 
 
+def remembered(observed: Observed, refused: Verdict) -> list[FileStatus]:
+    """What is said about the files while the bundle cannot be worked on: only what is still known."""
+    if not claim_stays(observed):
+        return [
+            FileStatus(name=file.name, reason=refused.reason, message="its volume is going or gone")
+            for file in observed.bundle.spec.files
+        ]
+    return [
+        fetching.told(observed.bundle, file) or FileStatus(name=file.name)
+        for file in observed.bundle.spec.files
+    ]
+
+
+def claim_stays(observed: Observed) -> bool:
+    """Whether the claim that lives, if any, has a volume and keeps it."""
+    claim = observed.claim
+    if claim is None:
+        return True
+    return (
+        not claim["metadata"].get("deletionTimestamp") and (claim.get("status") or {}).get("phase") != "Lost"
+    )
+
+
+def holding_jobs(observed: Observed) -> list[Object]:
+    """Jobs whose pods, even ended ones, keep a claim from going that should go."""
+    return [] if claim_stays(observed) else obsolete_jobs(observed, frozenset())
+
+
 def obsolete_jobs(observed: Observed, wished: frozenset[str]) -> list[Object]:
     """Jobs of files that changed or left the spec."""
     return [
         job
         for name, job in observed.jobs.items()
         if name not in wished
-        and is_ours(job, uid=observed.bundle.metadata.uid)
+        and (is_ours(job, uid=observed.bundle.metadata.uid) or _is_orphan(observed, job))
         and not job["metadata"].get("deletionTimestamp")
     ]
-
-
-def verdict(observed: Observed, files: list[FileDecision]) -> Verdict:
-    """The one thing that is said about the bundle, the gravest first."""
-    for decision in files:
-        status = decision.status
-        if status.state == "Failed" and decision.permanent:
-            return stalled(
-                Reason.FETCH_FAILED, f"spec.files[{status.name}]: {status.reason}: {status.message}"
-            )
-    for decision in files:
-        if decision.permanent:
-            status = decision.status
-            return stalled(str(status.reason), f"spec.files[{status.name}]: {status.message}")
-    for decision in files:
-        status = decision.status
-        if status.state == "Failed":
-            return reconciling(
-                Reason.FETCH_FAILED,
-                f"spec.files[{status.name}]: {status.reason}: {status.message}; tried again every "
-                f"{RETRY_SECONDS / 60:.0f} minutes",
-            )
-    waiting = [decision.status for decision in files if decision.status.state != "Verified"]
-    if not waiting:
-        return ready(Reason.FILES_VERIFIED, f"{_count(files)} on the volume and verified")
-    claim = observed.claim
-    warning = observed.warnings.get(claim["metadata"]["uid"]) if claim is not None else None
-    if warning is not None:
-        return reconciling(warning.reason, f"PersistentVolumeClaim {warning.message}")
-    for status in waiting:
-        if status.reason is not None:
-            return reconciling(
-                status.reason if status.state == "Pending" else Reason.FETCHING,
-                f"spec.files[{status.name}]: {status.message}",
-            )
-    verified = len(files) - len(waiting)
-    return reconciling(Reason.FETCHING, f"{verified} of {_count(files)} verified; fetching {waiting[0].name}")
-
-
-def _count(files: list[FileDecision]) -> str:
-    return "1 file" if len(files) == 1 else f"{len(files)} files"
 
 
 def _without_job(observed: Observed, file: BundleFile, wish: Object) -> FileDecision:
@@ -188,8 +144,8 @@ def _completed(observed: Observed, file: BundleFile, job: Object, wish: Object) 
         ended = pods.termination(pod)
         if ended is not None and ended.get("exitCode") == 0:
             return _told(file, wish, verdicts.read(ended))
-    before = {status.name: status for status in observed.bundle.status.files}.get(file.name)
-    if before is not None and before.state == "Verified" and before.job == wish["metadata"]["name"]:
+    before = fetching.told(observed.bundle, file)
+    if before is not None and before.state == "Verified":
         return FileDecision(before)
     # The pod is gone with its verdict (a node was removed). The fetcher verifies what is on the volume.
     return FileDecision(
@@ -252,6 +208,9 @@ def _underway(observed: Observed, file: BundleFile, job: Object, wish: Object) -
             )
         if pods.is_running(pod) and failure is None:
             return FileDecision(_status(file, wish, "Fetching"))
+    if failure is not None and not failure.retryable:
+        # The Job's own word for it comes later, and is the same.
+        return _told(file, wish, failure)
     if failure is not None:
         words = f"{failure.reason}: {failure.message}; it is tried again"
         return FileDecision(_status(file, wish, "Fetching", "Retrying", words))
@@ -277,6 +236,14 @@ def _status(
         message=message[:4000] if message is not None else None,
         job=wish["metadata"]["name"],
     )
+
+
+def _is_orphan(observed: Observed, job: Object) -> bool:
+    return is_orphan(job, label=names.LABEL_SD_BUNDLE, owner=observed.bundle.metadata.name)
+
+
+def _is_of_another_wish(job: Object, wish: Object) -> bool:
+    return _annotation(job, names.ANNOTATION_APPLIED) != _annotation(wish, names.ANNOTATION_APPLIED)
 
 
 def _annotation(manifest: Mapping[str, Any], name: str) -> str | None:

@@ -3,18 +3,20 @@
 Safe to repeat and to stop after any write.
 """
 
+import dataclasses
 import datetime
 import logging
 
-from sd_operator import errors, names
+from sd_operator import blame, errors, names
 from sd_operator.api.bundle import BundleFile, FileStatus
 from sd_operator.api.conditions import Verdict, now, reconciling, stalled
 from sd_operator.api.reasons import Reason
 from sd_operator.applying import report, settle
-from sd_operator.bundle import decide
-from sd_operator.bundle.children.claim import build_claim
+from sd_operator.bundle import decide, refusals
+from sd_operator.bundle.children.claim import build_claim, live_size, size_note, size_to_ask
 from sd_operator.bundle.children.job import FetchSettings, build_job
 from sd_operator.bundle.observe import Observed, observe
+from sd_operator.bundle.readiness import readiness
 from sd_operator.bundle.status import build_status
 from sd_operator.cluster import Api, Object
 from sd_operator.malformed import malformed_status
@@ -57,28 +59,51 @@ class BundleReconciler:
 
     async def _act(self, observed: Observed) -> tuple[Verdict, list[FileStatus], Object | None]:
         """Bring the children closer to the wish; what is said about it."""
-        refused = decide.refusal(observed.bundle) or decide.claim_refusal(observed)
-        if refused is not None:
-            return refused, list(observed.bundle.status.files), observed.claim
-        claim, spec = observed.claim, observed.bundle.spec
-        told = list(observed.bundle.status.files)
+        refused = refusals.of_spec(observed.bundle) or refusals.of_claim(observed)
         try:
-            claim = await settle(self._api, build_claim(observed.bundle, live_size=_size(claim)), claim)
-            decisions = [await self._act_on_file(observed, file, claim) for file in spec.files]
-            wished = frozenset(str(decision.status.job) for decision in decisions)
-            for job in decide.obsolete_jobs(observed, wished):
+            for job in decide.holding_jobs(observed):
                 await self._delete(job)
+            if refused is None:
+                return await self._fetch(observed)
         except errors.RefusedError as error:
-            return stalled(Reason.CHILD_REJECTED, str(error)), told, claim
+            words = blame.named(blame.BUNDLE, Reason.CHILD_REJECTED, str(error))
+            refused = stalled(Reason.CHILD_REJECTED, words)
         except errors.ConflictError as error:
-            return reconciling(Reason.WAITING_FOR_DELETION, str(error)), told, claim
-        return decide.verdict(observed, decisions), [decision.status for decision in decisions], claim
+            refused = reconciling(Reason.WAITING_FOR_DELETION, str(error))
+        return refused, decide.remembered(observed, refused), observed.claim
+
+    async def _fetch(self, observed: Observed) -> tuple[Verdict, list[FileStatus], Object | None]:
+        claim, note = await self._settle_claim(observed)
+        decisions = [await self._act_on_file(observed, file, claim) for file in observed.bundle.spec.files]
+        wished = frozenset(str(decision.status.job) for decision in decisions)
+        for job in decide.obsolete_jobs(observed, wished):
+            await self._delete(job)
+        verdict = readiness(observed, decisions)
+        if note is not None:
+            verdict = dataclasses.replace(verdict, message=f"{verdict.message}; {note}")
+        return verdict, [decision.status for decision in decisions], claim
+
+    async def _settle_claim(self, observed: Observed) -> tuple[Object, str | None]:
+        """The claim, and what is said of a size that it does not get: the files need not wait for that."""
+        bundle, live = observed.bundle, observed.claim
+        asked, has = size_to_ask(bundle, live), live_size(live)
+        try:
+            claim = await settle(self._api, build_claim(bundle, size=asked), live)
+        except errors.RefusedError as error:
+            if has is None or asked == has:
+                raise
+            claim = await settle(self._api, build_claim(bundle, size=has), live)
+            return (
+                claim,
+                f"spec.storage.size: the volume stays at {has}, because {asked} was refused: {error}",
+            )
+        return claim, size_note(bundle, asked)
 
     async def _act_on_file(self, observed: Observed, file: BundleFile, claim: Object) -> decide.FileDecision:
         wish = build_job(observed.bundle, file, claim_uid=claim["metadata"]["uid"], settings=self._settings)
         decision = decide.decide_file(observed, file, stamped(wish))
-        if decision.action is decide.Action.CREATE:
-            await settle(self._api, wish, None)
+        if decision.action in (decide.Action.CREATE, decide.Action.ADOPT):
+            await settle(self._api, wish, observed.jobs.get(wish["metadata"]["name"]))
         elif decision.action is decide.Action.REPLACE:
             # Created anew by the next pass, which the deletion itself wakes.
             await self._delete(observed.jobs[wish["metadata"]["name"]])
@@ -90,10 +115,3 @@ class BundleReconciler:
         await self._api.delete(
             names.JOB, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
         )
-
-
-def _size(claim: Object | None) -> str | None:
-    if claim is None:
-        return None
-    size: str | None = ((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage")
-    return size

@@ -4,17 +4,22 @@
 `readiness` looks at the pods: what do they say they hold, and what keeps them from it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from sd_operator import errors, names
+from sd_operator.api import fetching
 from sd_operator.api.bundle import ModelBundle
 from sd_operator.api.conditions import Verdict, reconciling, stalled
+from sd_operator.api.instance import ModelReference, SDInstance
 from sd_operator.api.reasons import Reason
+from sd_operator.cluster import Object
 from sd_operator.instance.checkpoint import Checkpoint, written_on
 from sd_operator.instance.children.deployment import GPU
 from sd_operator.instance.observe import Observed
-from sd_operator.manifests import is_ours, was_ours
+from sd_operator.manifests import is_orphan, is_ours, was_ours
+
+Check = Callable[[Observed], Verdict | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +28,51 @@ class Plan:
 
     checkpoint: Checkpoint | None
     verdict: Verdict | None
+    #: The instance that the children are built for: its own spec, with the volumes of the checkpoint above.
+    instance: SDInstance
 
 
 def plan(observed: Observed) -> Plan:
     """The checkpoint to serve, or why there is none."""
-    for check in CHECKS:
-        verdict = check(observed)
-        if verdict is not None:
-            return Plan(None, verdict)
-    wanted = _verified(observed)
+    instance = observed.instance
+    wrong = _first(SPEC_CHECKS, observed)
+    if wrong is not None:
+        return Plan(None, wrong, instance)
+    missing = _first(BUNDLE_CHECKS, observed)
+    wanted = _verified(observed) if missing is None else missing
     if isinstance(wanted, Checkpoint):
         missing = _volumes_exist(observed)
-        return Plan(wanted, None) if missing is None else Plan(None, missing)
-    serving = _serving(observed)
-    if serving is None:
-        return Plan(None, wanted)
-    message = f"{wanted.message}; until then the pods keep serving sha256 {serving.sha256[:12]}…"
-    return Plan(serving, Verdict(wanted.state, wanted.reason, message))
+        if missing is None:
+            return Plan(wanted, None, instance)
+        wanted = missing
+    serving = served(observed)
+    if serving is None or observed.deployment is None:
+        return Plan(None, wanted, instance)
+    if instance.spec.replicas:
+        words = f"until then the pods keep serving {serving.reference}, sha256 {serving.sha256[:12]}…"
+        wanted = replace(wanted, message=f"{wanted.message}; {words}")
+    return Plan(serving, wanted, _as_deployed(instance, serving, observed.deployment))
+
+
+def served(observed: Observed) -> Checkpoint | None:
+    """The checkpoint that is written on the Deployment, where it is ours."""
+    live = observed.deployment
+    if live is None or not _is_child(observed, live):
+        return None
+    return written_on(live["spec"]["template"])
+
+
+def _as_deployed(instance: SDInstance, serving: Checkpoint, deployment: Object) -> SDInstance:
+    """The instance with the volumes that its pods mount today, so that nothing but the wish moves them."""
+    containers = deployment["spec"]["template"].get("spec", {}).get("containers") or ()
+    paths = [str(mount.get("mountPath")) for each in containers for mount in each.get("volumeMounts") or ()]
+    mounted = [path.removeprefix(names.BUNDLES) for path in paths if path.startswith(names.BUNDLES)]
+    models = tuple(ModelReference(name=name) for name in dict.fromkeys([*mounted, serving.bundle]))
+    return instance.model_copy(update={"spec": instance.spec.model_copy(update={"models": models})})
+
+
+def _first(checks: Iterable[Check], observed: Observed) -> Verdict | None:
+    return next((verdict for check in checks if (verdict := check(observed)) is not None), None)
 
 
 def _name(observed: Observed) -> Verdict | None:
@@ -66,14 +99,14 @@ def _access(observed: Observed) -> Verdict | None:
 
 def _gpu_resources(observed: Observed) -> Verdict | None:
     spec = observed.instance.spec
-    if spec.gpu.backend != "Whole" or spec.resources is None:
+    if spec.resources is None:
         return None
+    words = "it is set by spec.gpu.backend Whole; remove it here"
+    if spec.gpu.backend == "None":
+        words = "spec.gpu.backend is None; remove it here, or set spec.gpu.backend to Whole"
     for field, given in (("limits", spec.resources.limits), ("requests", spec.resources.requests)):
         if GPU in (given or {}):
-            return stalled(
-                Reason.INVALID_SPEC,
-                f"spec.resources.{field}[{GPU}]: set by spec.gpu.backend Whole; remove it here",
-            )
+            return stalled(Reason.INVALID_SPEC, f"spec.resources.{field}[{GPU}]: {words}")
     return None
 
 
@@ -91,7 +124,7 @@ def _checkpoint_bundle(observed: Observed) -> Verdict | None:
 def _names_taken(observed: Observed) -> Verdict | None:
     metadata = observed.instance.metadata
     for resource, live in ((names.DEPLOYMENT, observed.deployment), (names.SERVICE, observed.service)):
-        if live is None or is_ours(live, uid=metadata.uid):
+        if live is None or _is_child(observed, live):
             continue
         if was_ours(live, resource=names.SDINSTANCE, name=metadata.name):
             return reconciling(
@@ -104,6 +137,13 @@ def _names_taken(observed: Observed) -> Verdict | None:
             f"SDInstance or remove the {resource.kind}",
         )
     return None
+
+
+def _is_child(observed: Observed, live: Object) -> bool:
+    metadata = observed.instance.metadata
+    return is_ours(live, uid=metadata.uid) or is_orphan(
+        live, label=names.LABEL_SD_INSTANCE, owner=metadata.name
+    )
 
 
 def _bundles_exist(observed: Observed) -> Verdict | None:
@@ -159,26 +199,21 @@ def _file_exists(observed: Observed) -> Verdict | None:
 
 def _volumes_exist(observed: Observed) -> Verdict | None:
     for index, model in enumerate(observed.instance.spec.models):
-        if model.name not in observed.claims:
-            return reconciling(
-                Reason.BUNDLE_NOT_READY,
-                f"spec.models[{index}].name: ModelBundle {model.name!r} has no volume yet "
-                f"(PersistentVolumeClaim {names.claim_name(model.name)})",
-            )
+        if model.name in observed.claims:
+            continue
+        trouble = "is being deleted" if model.name in observed.leaving_claims else "does not exist yet"
+        return reconciling(
+            Reason.BUNDLE_NOT_READY,
+            f"spec.models[{index}].name: the volume of ModelBundle {model.name!r} "
+            f"(PersistentVolumeClaim {names.claim_name(model.name)}) {trouble}",
+        )
     return None
 
 
-#: In this order: first what is wrong with the spec alone, then what it clashes with, then what it waits for.
-CHECKS: tuple[Callable[[Observed], Verdict | None], ...] = (
-    _name,
-    _access,
-    _gpu_resources,
-    _checkpoint_bundle,
-    _names_taken,
-    _bundles_exist,
-    _paths_apart,
-    _file_exists,
-)
+#: What is wrong with the spec alone, or clashes with what others made: the children are not touched.
+SPEC_CHECKS: tuple[Check, ...] = (_name, _access, _gpu_resources, _checkpoint_bundle, _names_taken)
+#: What the bundles lack: the pods that serve already are looked after all the same.
+BUNDLE_CHECKS: tuple[Check, ...] = (_bundles_exist, _paths_apart, _file_exists)
 
 
 def _verified(observed: Observed) -> Checkpoint | Verdict:
@@ -190,7 +225,8 @@ def _verified(observed: Observed) -> Checkpoint | Verdict:
     underway = reconciling(Reason.BUNDLE_NOT_READY, f"{subject} is not verified yet")
     if not isinstance(bundle, ModelBundle) or bundle.status.observed_generation != bundle.metadata.generation:
         return underway
-    status = next((file for file in bundle.status.files if file.name == wanted.file), None)
+    file = next((file for file in bundle.spec.files if file.name == wanted.file), None)
+    status = fetching.told(bundle, file) if file is not None else None
     if status is None or (status.state in ("Pending", "Fetching") and status.reason is None):
         return underway
     if status.state != "Verified" or not status.path or not status.sha256:
@@ -204,14 +240,3 @@ def _verified(observed: Observed) -> Checkpoint | Verdict:
         sha256=status.sha256,
         size=status.size or 0,
     )
-
-
-def _serving(observed: Observed) -> Checkpoint | None:
-    """The checkpoint that the pods serve already, where it is the file that the spec names."""
-    if observed.deployment is None:
-        return None
-    live = written_on(observed.deployment["spec"]["template"])
-    wanted = observed.instance.spec.checkpoint
-    if live is None or (live.bundle, live.file) != (wanted.bundle, wanted.file):
-        return None
-    return live

@@ -27,6 +27,8 @@ class Observed:
     bundles: Mapping[str, ModelBundle | errors.ManifestError | None] = field(default_factory=dict)
     #: bundles whose claim exists and stays
     claims: frozenset[str] = frozenset()
+    #: bundles whose claim is being deleted
+    leaving_claims: frozenset[str] = frozenset()
     deployment: Object | None = None
     service: Object | None = None
     #: pods of the instance that are not on their way out, oldest first
@@ -64,7 +66,8 @@ async def observe(api: Api, runtimes: Runtimes, manifest: Object, *, now: dateti
         instance=instance,
         now=now,
         bundles=bundles,
-        claims=claims,
+        claims=frozenset(claims) - _leaving(claims),
+        leaving_claims=_leaving(claims),
         deployment=deployment,
         service=service,
         pods=tuple(living),
@@ -90,14 +93,16 @@ async def _bundles(
     return dict(zip(wanted, await asyncio.gather(*(one(name) for name in wanted)), strict=True))
 
 
-async def _claims(api: Api, namespace: str, models: Iterable[str]) -> frozenset[str]:
-    async def exists(name: str) -> bool:
-        claim = await api.get(names.CLAIM, namespace=namespace, name=names.claim_name(name))
-        return claim is not None and not claim["metadata"].get("deletionTimestamp")
-
+async def _claims(api: Api, namespace: str, models: Iterable[str]) -> dict[str, Object]:
     wanted = list(dict.fromkeys(models))
-    found = await asyncio.gather(*(exists(name) for name in wanted))
-    return frozenset(name for name, there in zip(wanted, found, strict=True) if there)
+    found = await asyncio.gather(
+        *(api.get(names.CLAIM, namespace=namespace, name=names.claim_name(name)) for name in wanted)
+    )
+    return {name: claim for name, claim in zip(wanted, found, strict=True) if claim is not None}
+
+
+def _leaving(claims: Mapping[str, Object]) -> frozenset[str]:
+    return frozenset(name for name, claim in claims.items() if claim["metadata"].get("deletionTimestamp"))
 
 
 async def _states(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sd_operator import errors, pods
+from sd_operator import blame, errors, pods
 from sd_operator.api.conditions import Verdict, ready, reconciling, stalled
 from sd_operator.api.reasons import Reason
 from sd_operator.instance.checkpoint import Checkpoint, written_on
@@ -31,8 +31,13 @@ class Replica:
         )
 
     def serves(self, checkpoint: Checkpoint) -> bool:
-        """Whether it has these bytes and the Service sends requests to it."""
-        return self.holds(checkpoint) and pods.is_ready(self.pod)
+        """Whether it has these bytes, can let its users in, and the Service sends requests to it."""
+        return self.holds(checkpoint) and self.lets_in and pods.is_ready(self.pod)
+
+    @property
+    def lets_in(self) -> bool:
+        """Whether anybody can use it: without credentials to compare with, it refuses everybody."""
+        return self.state is None or self.state.credentials != "Missing"
 
 
 def replicas(observed: Observed, checkpoint: Checkpoint) -> list[Replica]:
@@ -86,10 +91,15 @@ def _needs_a_person(observed: Observed, current: list[Replica]) -> Verdict | Non
             return stalled(Reason.LOAD_FAILED, f"pod {replica.name}: {words}")
     for replica in current:
         if replica.trouble is not None and replica.trouble.permanent:
-            return stalled(replica.trouble.reason, replica.trouble.message)
+            return stalled(replica.trouble.reason, blamed(observed, replica.trouble))
+    for replica in current:
+        if replica.state is not None and not replica.lets_in:
+            words = replica.state.credentials_error or "the runtime found no user name and password in it"
+            return stalled(Reason.CREDENTIALS_MISSING, f"{_secret(observed)}: {words}")
     failure = _deployment_condition(observed, "ReplicaFailure")
     if failure is not None:
-        return stalled(failure.get("reason") or "ReplicaFailure", str(failure.get("message") or ""))
+        reason, words = failure.get("reason") or "ReplicaFailure", str(failure.get("message") or "")
+        return stalled(reason, blamed(observed, pods.Trouble(reason, words, True)))
     if observed.instance.spec.gpu.backend == "Whole":
         for replica in current:
             device = replica.state.device if replica.state is not None else None
@@ -102,12 +112,30 @@ def _needs_a_person(observed: Observed, current: list[Replica]) -> Verdict | Non
     return None
 
 
+def blamed(observed: Observed, trouble: pods.Trouble) -> str:
+    """What the cluster says of the children, behind the fields of the spec that it is about."""
+    spec = observed.instance.spec
+    given = {
+        "spec.image": spec.image,
+        "spec.nodeSelector": spec.node_selector,
+        "spec.affinity": spec.affinity,
+        "spec.tolerations": spec.tolerations,
+    }
+    unset = frozenset(field for field, value in given.items() if not value)
+    return blame.named(blame.INSTANCE, trouble.reason, trouble.message, unset=unset)
+
+
+def _secret(observed: Observed) -> str:
+    reference = observed.instance.spec.access.auth_secret_ref
+    return "spec.access.authSecretRef" + (f": Secret {reference.name}" if reference is not None else "")
+
+
 def _waits(observed: Observed, current: list[Replica], checkpoint: Checkpoint) -> Verdict | None:
     wanted = observed.instance.spec.replicas
     loaded = sum(1 for replica in current if replica.serves(checkpoint))
     for replica in current:
         if replica.trouble is not None:
-            return reconciling(replica.trouble.reason, replica.trouble.message)
+            return reconciling(replica.trouble.reason, blamed(observed, replica.trouble))
     for replica in current:
         held = replica.state.checkpoint if replica.state is not None else None
         if held is not None and not replica.holds(checkpoint):

@@ -11,15 +11,16 @@ import logging
 
 from sd_operator import errors, names, pods
 from sd_operator.api.conditions import State, Verdict, now, reconciling, stalled
+from sd_operator.api.instance import SDInstance
 from sd_operator.api.reasons import Reason
 from sd_operator.applying import report, settle
 from sd_operator.cluster import Api
 from sd_operator.instance.checkpoint import Checkpoint
 from sd_operator.instance.children.deployment import RuntimeSettings, build_deployment
 from sd_operator.instance.children.service import build_service
-from sd_operator.instance.decide import Plan, plan
+from sd_operator.instance.decide import Plan, plan, served
 from sd_operator.instance.observe import Observed, observe
-from sd_operator.instance.readiness import readiness
+from sd_operator.instance.readiness import blamed, readiness
 from sd_operator.instance.status import build_status
 from sd_operator.malformed import malformed_status
 from sd_operator.names import Key
@@ -60,7 +61,8 @@ class InstanceReconciler:
             return self._recheck
         planned = plan(observed)
         observed, verdict = await self._act(observed, planned)
-        status = build_status(observed, verdict, checkpoint=planned.checkpoint, time=now())
+        checkpoint = planned.checkpoint or served(observed)
+        status = build_status(observed, verdict, checkpoint=checkpoint, time=now())
         if await report(self._api, manifest, status):
             logger.info("%s, %s: %s", verdict.state.value, verdict.reason, verdict.message)
         return self._next_look(observed, verdict)
@@ -70,15 +72,15 @@ class InstanceReconciler:
         if planned.checkpoint is None:
             return observed, planned.verdict or reconciling(Reason.BUNDLE_NOT_READY, "no checkpoint yet")
         try:
-            observed = await self._apply(observed, planned.checkpoint)
+            observed = await self._apply(observed, planned.instance, planned.checkpoint)
         except errors.RefusedError as error:
-            return observed, stalled(Reason.CHILD_REJECTED, str(error))
+            trouble = pods.Trouble(Reason.CHILD_REJECTED, str(error), permanent=True)
+            return observed, stalled(trouble.reason, blamed(observed, trouble))
         except errors.ConflictError as error:
             return observed, reconciling(Reason.WAITING_FOR_DELETION, str(error))
         return observed, planned.verdict or readiness(observed, planned.checkpoint)
 
-    async def _apply(self, observed: Observed, checkpoint: Checkpoint) -> Observed:
-        instance = observed.instance
+    async def _apply(self, observed: Observed, instance: SDInstance, checkpoint: Checkpoint) -> Observed:
         deployment = await settle(
             self._api,
             build_deployment(
@@ -96,6 +98,8 @@ class InstanceReconciler:
         if verdict.state is State.READY:
             return self._recheck
         loading = [pods.age(pod, now=observed.now) for pod in observed.pods if pods.is_running(pod)]
-        if loading and verdict.state is State.RECONCILING:
+        # A Secret that is put right reaches the pods by the kubelet, and no watch tells of it.
+        passing = verdict.state is State.RECONCILING or verdict.reason == Reason.CREDENTIALS_MISSING
+        if loading and passing:
             return min(LONGEST_POLL, max(SHORTEST_POLL, min(loading) / 5), self._recheck)
         return min(WAITING_SECONDS, self._recheck) if observed.pods else self._recheck

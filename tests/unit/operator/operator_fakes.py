@@ -153,7 +153,9 @@ def _drop(live: Object, old: Object, new: Object) -> None:
 
 def _merge(live: Object, new: Object) -> None:
     for key, value in new.items():
-        if isinstance(value, dict) and isinstance(live.get(key), dict):
+        # Selectors are atomic to server-side apply.
+        atomic = key in ("selector", "nodeSelector")
+        if isinstance(value, dict) and isinstance(live.get(key), dict) and not atomic:
             _merge(live[key], value)
         else:
             live[key] = copy.deepcopy(value)

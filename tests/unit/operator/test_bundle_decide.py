@@ -9,9 +9,10 @@ from operator_fakes import SHA, bundle, file, finish, run, timestamp, verified, 
 from sd_operator import names
 from sd_operator.api.base import parse
 from sd_operator.api.bundle import FileStatus, ModelBundle
-from sd_operator.bundle import decide
+from sd_operator.bundle import decide, refusals
 from sd_operator.bundle.children.job import FetchSettings, build_job
 from sd_operator.bundle.observe import Observed, users_of
+from sd_operator.bundle.readiness import readiness
 from sd_operator.manifests import stamped
 from sd_operator.pods import Trouble
 
@@ -48,6 +49,12 @@ def a_job(wish: dict[str, Any], *conditions: dict[str, Any], **metadata: Any) ->
         "metadata": {**wish["metadata"], "uid": "job-uid", **metadata},
         "status": {"conditions": list(conditions)},
     }
+
+
+def an_orphan(wish: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    job = a_job(wish, **metadata)
+    del job["metadata"]["ownerReferences"]
+    return job
 
 
 def a_pod(name: str = "p", *, owner: str = "job-uid", **metadata: Any) -> dict[str, Any]:
@@ -158,6 +165,44 @@ REMEMBERED = FileStatus(name="base", state="Verified", sha256=SHA, path="p", job
             "nothing",
             False,
             id="during the next try",
+        ),
+        pytest.param(
+            a_job(WISH),
+            (finish(a_pod(), FAILED, exit_code=2),),
+            "Failed",
+            "NotFound",
+            "nothing",
+            True,
+            id="given up for good, before the Job says so",
+        ),
+        pytest.param(
+            an_orphan(WISH),
+            (),
+            "Pending",
+            None,
+            "adopt",
+            False,
+            id="the Job lost its owner",
+        ),
+        pytest.param(
+            an_orphan(
+                WISH, annotations={names.ANNOTATION_CLAIM_UID: "claim-uid", names.ANNOTATION_APPLIED: "old"}
+            ),
+            (),
+            "Pending",
+            "JobReplaced",
+            "replace",
+            False,
+            id="the Job lost its owner and is of yesterday's settings",
+        ),
+        pytest.param(
+            an_orphan(WISH, labels={}),
+            (),
+            "Pending",
+            "WaitingForDeletion",
+            "nothing",
+            False,
+            id="a stranger's Job without owner",
         ),
         pytest.param(
             a_job(WISH, COMPLETE),
@@ -337,6 +382,36 @@ def test_a_verified_file_tells_everything_the_fetcher_told() -> None:
             id="an address that ends in no file name",
         ),
         pytest.param(
+            [file("a", source={"http": {"url": "http://[a/x.safetensors"}})],
+            "InvalidSpec",
+            "spec.files[a].source.http.url: 'http://[a/x.safetensors'",
+            id="an address with half a bracket",
+        ),
+        pytest.param(
+            [file("a", source={"http": {"url": "http://ex\u2100mple/x.safetensors"}})],
+            "InvalidSpec",
+            "spec.files[a].source.http.url",
+            id="a host that means another one",
+        ),
+        pytest.param(
+            [file("a", source={"http": {"url": "http://x.org:99999/x.safetensors"}})],
+            "InvalidSpec",
+            "Port out of range",
+            id="a port that is none",
+        ),
+        pytest.param(
+            [file("a", source={"http": {"url": "http:///x.safetensors"}}, fileName="x.safetensors")],
+            "InvalidSpec",
+            "names no host",
+            id="an address without a host",
+        ),
+        pytest.param(
+            [file("a", source={"http": {"url": "https://x.org/m.safetensors%0A"}})],
+            "InvalidSpec",
+            "spec.files[a].fileName",
+            id="a name that ends in a line break",
+        ),
+        pytest.param(
             [file("a", source={"http": {"url": "https://x.org/m.ckpt"}})],
             "InvalidSpec",
             ".safetensors",
@@ -364,7 +439,7 @@ def test_a_verified_file_tells_everything_the_fetcher_told() -> None:
 def test_a_spec_that_cannot_be_done_is_refused(
     files: list[dict[str, Any]], reason: str | None, words: str
 ) -> None:
-    refused = decide.refusal(a_bundle(files=files))
+    refused = refusals.of_spec(a_bundle(files=files))
     assert (refused.reason if refused else None) == reason
     assert refused is None or (refused.state.value == "Stalled" and words in refused.message)
 
@@ -383,7 +458,7 @@ def test_a_spec_that_cannot_be_done_is_refused(
 )
 def test_a_claim_that_cannot_be_used(claim: dict[str, Any] | None, expected: tuple[str, str] | None) -> None:
     observed = Observed(bundle=a_bundle(), now=datetime.datetime.now(tz=datetime.UTC), claim=claim)
-    refused = decide.claim_refusal(observed)
+    refused = refusals.of_claim(observed)
     assert (None if refused is None else (refused.state.value, refused.reason)) == expected
 
 
@@ -412,7 +487,7 @@ def decision(
 )
 def test_the_gravest_is_said(files: list[decide.FileDecision], state: str, reason: str) -> None:
     observed = Observed(bundle=a_bundle(), now=datetime.datetime.now(tz=datetime.UTC), claim=a_claim())
-    said = decide.verdict(observed, files)
+    said = readiness(observed, files)
     assert (said.state.value, said.reason) == (state, reason)
 
 
@@ -423,10 +498,10 @@ def test_a_claim_that_is_not_bound_explains_a_waiting_file() -> None:
         claim=a_claim(),
         warnings={"claim-uid": Trouble("ProvisioningFailed", "sd15-models: no storage class", False)},
     )
-    said = decide.verdict(observed, [decision("a", "Pending")])
+    said = readiness(observed, [decision("a", "Pending")])
     assert (said.reason, said.message) == (
         "ProvisioningFailed",
-        "PersistentVolumeClaim sd15-models: no storage class",
+        "spec.storage.storageClassName: PersistentVolumeClaim sd15-models: no storage class",
     )
 
 

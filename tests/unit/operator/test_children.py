@@ -8,9 +8,10 @@ from operator_fakes import SHA, bundle, file, instance
 
 from sd_operator.api.base import parse
 from sd_operator.api.bundle import ModelBundle
+from sd_operator.api.fetching import job_name, request
 from sd_operator.api.instance import SDInstance
-from sd_operator.bundle.children.claim import build_claim
-from sd_operator.bundle.children.job import FetchSettings, build_job, job_name, request
+from sd_operator.bundle.children.claim import build_claim, size_note, size_to_ask
+from sd_operator.bundle.children.job import FetchSettings, build_job
 from sd_operator.fetch import request as fetcher
 from sd_operator.instance.checkpoint import Checkpoint, written_on
 from sd_operator.instance.children.deployment import RuntimeSettings, build_deployment, default_memory_mib
@@ -59,7 +60,7 @@ def environment(**spec: Any) -> dict[str, str]:
 
 
 def test_the_claim() -> None:
-    assert build_claim(a_bundle(), live_size=None) == {
+    assert build_claim(a_bundle(), size="20Gi") == {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {
@@ -77,19 +78,37 @@ def test_the_claim() -> None:
     }
 
 
+def a_claim(size: str, capacity: str | None = None) -> dict[str, Any]:
+    status = {"capacity": {"storage": capacity}} if capacity else {}
+    return {"spec": {"resources": {"requests": {"storage": size}}}, "status": status}
+
+
 @pytest.mark.parametrize(
-    ("wanted", "live", "asked"),
-    [("20Gi", None, "20Gi"), ("20Gi", "10Gi", "20Gi"), ("20Gi", "30Gi", "30Gi"), ("1024Mi", "1Gi", "1024Mi")],
+    ("wanted", "live", "asked", "noted"),
+    [
+        pytest.param("20Gi", None, "20Gi", False, id="no claim yet"),
+        pytest.param("20Gi", a_claim("10Gi", "10Gi"), "20Gi", False, id="it grows"),
+        pytest.param("20Gi", a_claim("30Gi", "30Gi"), "30Gi", True, id="it never shrinks"),
+        pytest.param("1024Mi", a_claim("1Gi", "1Gi"), "1024Mi", False, id="in other words"),
+        pytest.param("20Gi", a_claim("20Gi", "100Gi"), "20Gi", False, id="it got more than asked for"),
+        pytest.param("20Gi", a_claim("40Gi", "10Gi"), "20Gi", False, id="an expansion is taken back"),
+        pytest.param("20Gi", a_claim("40Gi", "20Gi"), "40Gi", True, id="what is there cannot be asked again"),
+        pytest.param("20Gi", a_claim("30Gi"), "30Gi", True, id="not bound yet"),
+    ],
 )
-def test_the_claim_grows_and_never_shrinks(wanted: str, live: str | None, asked: str) -> None:
-    claim = build_claim(a_bundle(storage={"size": wanted}), live_size=live)
-    assert claim["spec"]["resources"]["requests"]["storage"] == asked
+def test_the_claim_grows_and_never_shrinks(
+    wanted: str, live: dict[str, Any] | None, asked: str, noted: bool
+) -> None:
+    of = a_bundle(storage={"size": wanted})
+    assert size_to_ask(of, live) == asked
+    note = size_note(of, asked)
+    assert (note is not None and f"spec.storage.size: {wanted}" in note) is noted
 
 
 def test_a_storage_class_is_asked_for_only_when_named() -> None:
-    assert "storageClassName" not in build_claim(a_bundle(), live_size=None)["spec"]
+    assert "storageClassName" not in build_claim(a_bundle(), size="20Gi")["spec"]
     named = a_bundle(storage={"storageClassName": "fast", "accessModes": ["ReadWriteMany"]})
-    spec = build_claim(named, live_size=None)["spec"]
+    spec = build_claim(named, size="20Gi")["spec"]
     assert (spec["storageClassName"], spec["accessModes"]) == ("fast", ["ReadWriteMany"])
 
 
@@ -259,6 +278,12 @@ def test_what_kubernetes_has_words_for_is_passed_on() -> None:
     assert spec["runtimeClassName"] == "nvidia"
     assert spec["imagePullSecrets"] == [{"name": "registry"}]
     assert spec["containers"][0]["image"] == "mine:2"
+
+
+def test_what_would_change_the_pods_if_somebody_added_it_is_said_although_it_is_the_default() -> None:
+    assert deployment()["spec"]["paused"] is False
+    assert pod()["nodeSelector"] == {}
+    assert (container()["command"], container()["args"]) == (["python", "-m", "sd_runtime"], [])
 
 
 def test_probes_ask_the_management_port_and_give_a_slow_load_its_time() -> None:

@@ -171,9 +171,17 @@ async def test_a_server_that_is_not_there_is_a_failure_that_may_pass() -> None:
             await cluster.find(names.POD, namespace="ns")
 
 
-async def test_a_field_that_no_kind_has_is_a_refusal_whatever_the_status(rig: Rig) -> None:
-    rig.script.will((500, {"message": "failed to create typed patch object (ns/x): .spec.y: not declared"}))
-    with pytest.raises(errors.RefusedError, match="not declared"):
+@pytest.mark.parametrize(
+    "words",
+    [
+        "failed to create typed patch object (ns/x): .spec.y: field not declared in schema",
+        "failed to convert new object (ns/x; apps/v1, Kind=Deployment): quantities must match",
+    ],
+    ids=["a field that no kind has", "a value of the wrong form"],
+)
+async def test_what_does_not_fit_the_kind_is_a_refusal_whatever_the_status(rig: Rig, words: str) -> None:
+    rig.script.will((500, {"message": words}))
+    with pytest.raises(errors.RefusedError, match="failed to"):
         await rig.cluster.apply(MANIFEST)
     assert len(rig.script.asked) == 1
 

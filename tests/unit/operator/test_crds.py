@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sd_operator.api import crds
+from sd_operator.api import crds, quantity
 
 FOLDER = Path(__file__).parents[3] / "crds"
 DEFINITIONS = crds.definitions()
@@ -111,3 +111,38 @@ def test_the_names_people_type() -> None:
 def test_a_schema_that_cannot_be_structural_is_refused() -> None:
     with pytest.raises(ValueError, match="no structural form"):
         crds.structural({"anyOf": [{"type": "string"}, {"type": "integer"}]}, {})
+
+
+def field(kind: str, *path: str) -> dict[str, Any]:
+    node: dict[str, Any] = SCHEMAS[f"sdoperator.dev_{kind}.yaml"]
+    for name in path:
+        node = node["items"] if name == "[]" else node["properties"][name]
+    return node
+
+
+def said(node: dict[str, Any]) -> str:
+    return " ".join(rule["rule"] for rule in node.get("x-kubernetes-validations", ()))
+
+
+def test_an_address_needs_a_host_and_a_revision_stays_in_its_repository() -> None:
+    source = ("spec", "files", "[]", "source")
+    assert "url(self).getHostname() != ''" in said(field("modelbundles", *source, "http", "url"))
+    assert "'..'" in said(field("modelbundles", *source, "huggingFace", "revision"))
+
+
+def test_a_volume_may_go_back_to_its_size_and_its_modes_have_no_order() -> None:
+    storage = field("modelbundles", "spec", "storage")
+    assert "size" not in said(storage)
+    assert storage["properties"]["accessModes"]["x-kubernetes-list-type"] == "set"
+
+
+def test_a_secret_for_nobody_is_refused() -> None:
+    rule = "self.access.auth == 'Required' || !has(self.access.authSecretRef)"
+    assert rule in said(field("sdinstances", "spec"))
+
+
+def test_amounts_of_resources_are_checked_when_they_are_written() -> None:
+    for name in ("limits", "requests"):
+        amount = field("sdinstances", "spec", "resources", name)["additionalProperties"]
+        assert amount["x-kubernetes-int-or-string"] is True
+        assert amount["pattern"] == quantity.PATTERN

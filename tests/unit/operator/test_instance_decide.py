@@ -10,6 +10,7 @@ from operator_fakes import OTHER_SHA, SHA, bundle, file, holding, instance, run,
 from sd_operator import names
 from sd_operator.api.base import parse
 from sd_operator.api.bundle import ModelBundle
+from sd_operator.api.fetching import job_name
 from sd_operator.api.instance import SDInstance
 from sd_operator.errors import ManifestError, RuntimeUnreachableError
 from sd_operator.instance.checkpoint import Checkpoint, written_on
@@ -35,7 +36,9 @@ def a_bundle(
 ) -> ModelBundle:
     manifest = bundle(name, files=files)
     manifest["metadata"].update(uid=f"{name}-uid", generation=1)
-    manifest["status"] = {"observedGeneration": seen, "files": list(status)}
+    of = parse(ModelBundle, manifest)
+    told = [{"job": job_name(of, of.spec.files[0]), **each} for each in status]
+    manifest["status"] = {"observedGeneration": seen, "files": told}
     return parse(ModelBundle, manifest)
 
 
@@ -153,6 +156,34 @@ STRANGER = {"metadata": {"name": "demo"}, "spec": {}}
             {"claims": frozenset()}, "Reconciling", "BundleNotReady", "sd15-models", id="no volume yet"
         ),
         pytest.param(
+            {"claims": frozenset(), "leaving_claims": frozenset({"sd15"})},
+            "Reconciling",
+            "BundleNotReady",
+            "(PersistentVolumeClaim sd15-models) is being deleted",
+            id="a volume that goes",
+        ),
+        pytest.param(
+            {"bundles": {"sd15": a_bundle(status=[{**VERIFIED, "job": "of-an-earlier-spec"}])}},
+            "Reconciling",
+            "BundleNotReady",
+            "not verified yet",
+            id="a file that was verified for an earlier spec",
+        ),
+        pytest.param(
+            {"bundles": {"sd15": a_bundle(files=[file(sha256=OTHER_SHA)])}},
+            "Reconciling",
+            "BundleNotReady",
+            "not verified yet",
+            id="a file that is not the one asked for",
+        ),
+        pytest.param(
+            {"instance": an_instance(gpu={"backend": "None"}, resources={"requests": {"nvidia.com/gpu": 1}})},
+            "Stalled",
+            "InvalidSpec",
+            "spec.resources.requests[nvidia.com/gpu]: spec.gpu.backend is None",
+            id="a GPU asked for past the backend",
+        ),
+        pytest.param(
             {"bundles": {"sd15": a_bundle(seen=0)}},
             "Reconciling",
             "BundleNotReady",
@@ -215,7 +246,7 @@ def test_two_bundles_with_different_files_go_together() -> None:
     [
         (CHECKPOINT, True),
         (None, False),
-        (Checkpoint(bundle="sd15", file="another", path=PATH, sha256=SHA, size=1), False),
+        (Checkpoint(bundle="sd15", file="another", path=PATH, sha256=SHA, size=1), True),
     ],
     ids=["the same file", "nothing", "another file"],
 )
@@ -224,6 +255,71 @@ def test_while_the_file_is_fetched_anew_what_is_served_stays(live: Checkpoint | 
     planned = plan(world)
     assert planned.checkpoint == (live if kept else None)
     assert planned.verdict is not None and planned.verdict.reason == "BundleNotReady"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"bundles": {"sd15": None}}, id="the bundle is gone"),
+        pytest.param(
+            {"instance": an_instance(checkpoint={"bundle": "sd15", "file": "x"})}, id="no such file"
+        ),
+        pytest.param(
+            {
+                "instance": an_instance(models=[{"name": "sd15"}, {"name": "more"}]),
+                "bundles": {"sd15": a_bundle(), "more": a_bundle("more")},
+            },
+            id="two bundles, one path",
+        ),
+        pytest.param(
+            {"claims": frozenset(), "leaving_claims": frozenset({"sd15"})}, id="the volume is being deleted"
+        ),
+        pytest.param(
+            {
+                "instance": an_instance(
+                    models=[{"name": "new"}], checkpoint={"bundle": "new", "file": "base"}
+                ),
+                "bundles": {"new": None},
+            },
+            id="another bundle that does not exist",
+        ),
+    ],
+)
+def test_what_serves_is_looked_after_whatever_the_bundles_lack(changes: dict[str, Any]) -> None:
+    deployment = a_deployment()
+    deployment["spec"]["template"]["spec"] = {
+        "containers": [{"volumeMounts": [{"mountPath": "/bundles/sd15"}, {"mountPath": "/tmp"}]}]
+    }
+    planned = plan(observed(**changes, deployment=deployment))
+    assert planned.checkpoint == CHECKPOINT
+    assert planned.verdict is not None
+    assert "until then the pods keep serving sd15/base" in planned.verdict.message
+    assert [model.name for model in planned.instance.spec.models] == ["sd15"]
+
+
+def test_nothing_is_said_of_pods_that_shall_not_be() -> None:
+    world = observed(
+        instance=an_instance(replicas=0), bundles={"sd15": None}, deployment=a_deployment(replicas=0)
+    )
+    planned = plan(world)
+    assert planned.checkpoint == CHECKPOINT
+    assert planned.verdict is not None and "keep serving" not in planned.verdict.message
+
+
+def test_children_that_lost_their_owner_are_ours_and_those_of_strangers_are_not() -> None:
+    orphan = {
+        "metadata": {
+            "name": "demo",
+            "labels": {names.LABEL_MANAGED_BY: "sd-operator", names.LABEL_SD_INSTANCE: "demo"},
+            "annotations": {names.ANNOTATION_APPLIED: "x"},
+        },
+        "spec": {"template": {}},
+    }
+    assert plan(observed(deployment=orphan, service=orphan)).verdict is None
+    for part in ("labels", "annotations"):
+        stranger = {**orphan, "metadata": {**orphan["metadata"], part: {}}}  # type: ignore[dict-item]
+        verdict = plan(observed(deployment=stranger)).verdict
+        assert verdict is not None and verdict.reason == "NameTaken"
 
 
 def test_an_annotation_edited_by_hand_is_no_checkpoint() -> None:
@@ -246,6 +342,13 @@ def a_pod(name: str = "p", *, checkpoint: Checkpoint = CHECKPOINT) -> dict[str, 
 
 LOADING = RuntimeState(health="Loading")
 BROKEN = RuntimeState(health="LoadFailed", error="base.safetensors: header is cut")
+
+
+def without_credentials(words: str) -> RuntimeState:
+    told = {"health": "Ready", "credentials": "Missing", "credentialsError": words}
+    return RuntimeState.model_validate({**holding(SHA).as_manifest(), **told})
+
+
 OLD = Checkpoint(bundle="sd15", file="base", path=PATH, sha256=OTHER_SHA, size=1000)
 QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"}
 
@@ -254,6 +357,20 @@ QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "
     ("changes", "state", "reason", "words"),
     [
         pytest.param({}, "Ready", "CheckpointLoaded", "1 of 1 pod", id="loaded"),
+        pytest.param(
+            {"states": {"p-uid": without_credentials("it has no key 'password'")}},
+            "Stalled",
+            "CredentialsMissing",
+            "spec.access.authSecretRef: Secret login: it has no key 'password'",
+            id="nobody can be let in",
+        ),
+        pytest.param(
+            {"states": {"p-uid": holding(SHA).model_copy(update={"credentials": "Present"})}},
+            "Ready",
+            "CheckpointLoaded",
+            "",
+            id="users can be let in",
+        ),
         pytest.param({"states": {"p-uid": LOADING}}, "Reconciling", "Loading", "0 of 1 pod", id="loading"),
         pytest.param(
             {"states": {"p-uid": RuntimeUnreachableError("refused")}, "pods": (run(a_pod(), ready=False),)},
@@ -304,7 +421,7 @@ QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "
             {"pods": (wait(a_pod(), "ImagePullBackOff", "not found"),), "states": {}},
             "Stalled",
             "ImagePullBackOff",
-            "not found",
+            "spec.image: pod p",
             id="the image cannot be pulled",
         ),
         pytest.param(
@@ -322,14 +439,14 @@ QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "
             },
             "Reconciling",
             "FailedMount",
-            'secret "login" not found',
+            'spec.access.authSecretRef: pod p: secret "login" not found',
             id="a volume is missing",
         ),
         pytest.param(
             {"deployment": a_deployment(conditions=[QUOTA]), "pods": (), "states": {}},
             "Stalled",
             "FailedCreate",
-            "exceeded quota",
+            "spec.resources: exceeded quota",
             id="pods may not be made",
         ),
         pytest.param(

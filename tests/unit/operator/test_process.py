@@ -116,19 +116,23 @@ class Scripted:
         return self.answer
 
 
+async def quiet(_: Key, __: Exception) -> None:
+    return None
+
+
 @pytest.mark.parametrize(("position", "expected"), [(0.0, 80.0), (0.5, 100.0), (1.0, 120.0)])
 async def test_the_next_look_is_spread(position: float, expected: float) -> None:
-    dispatcher = Dispatcher({"SDInstance": Scripted(100.0)}, Metrics(), spread=lambda: position)
+    dispatcher = Dispatcher({"SDInstance": Scripted(100.0)}, Metrics(), tell=quiet, spread=lambda: position)
     assert await dispatcher.work(KEY) == pytest.approx(expected)
 
 
 async def test_a_gone_object_is_not_looked_at_again() -> None:
-    assert await Dispatcher({"SDInstance": Scripted(None)}, Metrics()).work(KEY) is None
+    assert await Dispatcher({"SDInstance": Scripted(None)}, Metrics(), tell=quiet).work(KEY) is None
 
 
 async def test_a_namespace_that_ends_is_left_in_peace() -> None:
     ending = Scripted(errors.NamespaceEndingError("namespace ns is being terminated", status=403))
-    assert await Dispatcher({"SDInstance": ending}, Metrics()).work(KEY) is None
+    assert await Dispatcher({"SDInstance": ending}, Metrics(), tell=quiet).work(KEY) is None
 
 
 @pytest.mark.parametrize(
@@ -137,10 +141,36 @@ async def test_a_namespace_that_ends_is_left_in_peace() -> None:
 async def test_errors_are_counted_by_reason_and_left_to_the_queue(error: Exception, reason: str) -> None:
     metrics = Metrics()
     with pytest.raises(type(error)):
-        await Dispatcher({"SDInstance": Scripted(error)}, metrics).work(KEY)
+        await Dispatcher({"SDInstance": Scripted(error)}, metrics, tell=quiet).work(KEY)
     text = metrics.exposition().decode()
     assert f'sdo_reconcile_errors_total{{kind="SDInstance",reason="{reason}"}} 1.0' in text
     assert 'sdo_reconcile_seconds_count{kind="SDInstance"} 1.0' in text
+
+
+async def test_only_failures_in_a_row_are_told_and_a_success_ends_the_row() -> None:
+    told: list[str] = []
+
+    async def tell(key: Key, error: Exception) -> None:
+        told.append(f"{key}: {error}")
+
+    work = Scripted(errors.TransientError("etcd is gone"))
+    dispatcher = Dispatcher({"SDInstance": work}, Metrics(), tell=tell, spread=lambda: 0.5)
+
+    async def fail(times: int) -> None:
+        work.answer = errors.TransientError("etcd is gone")
+        for _ in range(times):
+            with pytest.raises(errors.TransientError):
+                await dispatcher.work(KEY)
+
+    await fail(2)
+    work.answer = 60.0
+    await dispatcher.work(KEY)
+    await fail(2)
+    assert told == []
+    await fail(1)
+    assert told == ["SDInstance/ns/demo: etcd is gone"]
+    await fail(97)
+    assert len(told) == 6, "after 3, 6, 12, 24, 48 and 96 failures"
 
 
 @pytest.mark.parametrize(("complaints", "status"), [([], 200), (["pods have not been watched"], 503)])

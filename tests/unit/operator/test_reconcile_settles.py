@@ -1,5 +1,6 @@
 """Whole reconciles against the fake API server: they settle, stay settled, repair, and clean up."""
 
+import copy
 import logging
 
 import pytest
@@ -22,6 +23,7 @@ from sd_operator.errors import ConflictError, RefusedError
 from sd_operator.instance.children.deployment import RuntimeSettings
 from sd_operator.instance.reconcile import InstanceReconciler
 from sd_operator.names import Key
+from sd_operator.runtime_client import RuntimeState
 
 BUNDLE = Key("ModelBundle", "ns", "sd15")
 INSTANCE = Key("SDInstance", "ns", "demo")
@@ -148,6 +150,26 @@ async def test_every_child_that_is_edited_or_removed_by_hand_is_restored() -> No
     assert world.verdict(names.SDINSTANCE, "demo")[0] == "Ready"
 
 
+async def test_what_others_add_is_undone_where_it_changes_what_the_child_does() -> None:
+    world = a_world()
+    await world.settle()
+    deployment, service = (
+        world.cluster.one(names.DEPLOYMENT, "demo"),
+        world.cluster.one(names.SERVICE, "demo"),
+    )
+    before = copy.deepcopy((deployment["spec"], service["spec"]))
+    pod = deployment["spec"]["template"]["spec"]
+    deployment["spec"]["paused"] = True
+    pod["nodeSelector"] = {"disk": "none"}
+    pod["containers"][0].update(command=["sleep"], args=["1000"])
+    service["spec"]["selector"] = {**service["spec"]["selector"], "app": "other"}
+    await world.settle()
+    assert (deployment["spec"], service["spec"]) == before
+    world.cluster.writes.clear()
+    await world.settle()
+    assert world.cluster.writes == []
+
+
 async def test_what_others_add_to_a_child_is_left_alone() -> None:
     world = a_world()
     await world.settle()
@@ -227,6 +249,62 @@ async def test_while_a_file_changes_the_pods_keep_serving_and_still_scale() -> N
     assert world.verdict(names.SDINSTANCE, "demo") == ("Reconciling", "BundleNotReady")
     message = world.cluster.one(names.SDINSTANCE, "demo")["status"]["conditions"][0]["message"]
     assert "keep serving" in message
+
+
+async def test_when_the_bundle_goes_the_pods_serve_on_and_still_scale() -> None:
+    world = a_world()
+    await world.settle()
+    world.cluster.remove(names.MODELBUNDLE, "ns", "sd15")
+    world.cluster.edit(names.SDINSTANCE, "demo", replicas=2)
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Reconciling", "BundleNotFound")
+    assert world.cluster.one(names.SDINSTANCE, "demo")["status"]["models"]["loaded"] == 2
+    template = world.cluster.one(names.DEPLOYMENT, "demo")["spec"]["template"]
+    access = {"auth": "Disabled", "service": {"type": "NodePort"}}
+    world.cluster.edit(names.SDINSTANCE, "demo", replicas=0)
+    await world.settle()
+    deployment = world.cluster.one(names.DEPLOYMENT, "demo")
+    assert (deployment["spec"]["replicas"], deployment["spec"]["template"]) == (0, template)
+    world.cluster.edit(names.SDINSTANCE, "demo", access=access)
+    await world.settle()
+    assert world.cluster.one(names.SERVICE, "demo")["spec"]["type"] == "NodePort"
+    world.cluster.writes.clear()
+    await world.settle()
+    assert world.cluster.writes == []
+
+
+async def test_what_serves_is_told_even_when_the_spec_is_refused() -> None:
+    world = a_world()
+    await world.settle()
+    world.cluster.edit(names.SDINSTANCE, "demo", resources={"limits": {"nvidia.com/gpu": 1}})
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "InvalidSpec")
+    assert world.cluster.one(names.SDINSTANCE, "demo")["status"]["models"]["loaded"] == 1
+
+
+async def test_children_that_lost_their_owner_are_taken_back() -> None:
+    world = a_world()
+    await world.settle()
+    children = [world.cluster.one(kind, "demo") for kind in (names.DEPLOYMENT, names.SERVICE)]
+    for child in children:
+        del child["metadata"]["ownerReferences"]
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo")[0] == "Ready"
+    assert [child["metadata"]["ownerReferences"][0]["kind"] for child in children] == ["SDInstance"] * 2
+
+
+async def test_pods_that_can_let_nobody_in_do_not_count_and_are_asked_again_soon() -> None:
+    world = a_world()
+    whole = world.runtimes.answer
+    world.runtimes.answer = RuntimeState.model_validate({**whole.as_manifest(), "credentials": "Missing"})  # type: ignore[union-attr]
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "CredentialsMissing")
+    assert world.cluster.one(names.SDINSTANCE, "demo")["status"]["models"]["loaded"] == 0
+    again = await world.instances.reconcile(INSTANCE)
+    assert again is not None and again <= 5
+    world.runtimes.answer = whole
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo")[0] == "Ready"
 
 
 async def test_other_bytes_under_the_same_name_roll_the_pods() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sd_operator import names
 from sd_operator.api.bundle import BundleFile, ModelBundle
+from sd_operator.api.fetching import job_name, request
 from sd_operator.manifests import Object, container_security, labels, owner_reference, pod_security
 
 CONTAINER = "fetch"
@@ -23,27 +24,6 @@ class FetchSettings:
     image: str
     image_pull_policy: str
     hf_endpoint: str
-
-
-def request(bundle: ModelBundle, file: BundleFile) -> Object:
-    """What the fetcher is asked to do, as it finds it in SD_FETCH_FILE."""
-    source = file.source.as_manifest()
-    return {
-        "bundle": bundle.metadata.name,
-        "family": bundle.spec.family,
-        "file": {
-            "name": file.name,
-            "type": file.type,
-            "source": source,
-            "sha256": file.sha256.lower() if file.sha256 is not None else None,
-            "fileName": file.implied_file_name(),
-        },
-    }
-
-
-def job_name(bundle: ModelBundle, file: BundleFile) -> str:
-    """The name of the file's Job; another wish has another name."""
-    return names.job_name(bundle.metadata.name, file.name, request(bundle, file))
 
 
 def build_job(bundle: ModelBundle, file: BundleFile, *, claim_uid: str, settings: FetchSettings) -> Object:

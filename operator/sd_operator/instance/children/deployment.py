@@ -52,6 +52,8 @@ def build_deployment(
         },
         "spec": {
             "replicas": instance.spec.replicas,
+            # Said although it is the default: what is left out stays as somebody else set it.
+            "paused": False,
             "selector": {"matchLabels": {names.LABEL_SD_INSTANCE: name}},
             "strategy": {
                 "type": "RollingUpdate",
@@ -78,6 +80,8 @@ def _pod_spec(
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": pod_security(),
+        # Empty rather than left out, for the same reason.
+        "nodeSelector": dict(spec.node_selector or {}),
         "containers": [_container(instance, checkpoint, token_sha256, settings)],
         "volumes": _volumes(instance),
     }
@@ -86,8 +90,6 @@ def _pod_spec(
         tolerations.append({"key": GPU, "operator": "Exists"})
     if tolerations:
         pod["tolerations"] = tolerations
-    if spec.node_selector:
-        pod["nodeSelector"] = dict(spec.node_selector)
     if spec.affinity:
         pod["affinity"] = spec.affinity
     if spec.runtime_class_name:
@@ -105,6 +107,8 @@ def _container(
         "name": CONTAINER,
         "image": instance.spec.image or settings.image,
         "imagePullPolicy": settings.image_pull_policy,
+        "command": ["python", "-m", "sd_runtime"],
+        "args": [],
         "env": _environment(instance, checkpoint, token_sha256),
         "ports": [
             {"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"},

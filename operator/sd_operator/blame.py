@@ -1,0 +1,42 @@
+"""Which field of a spec a message of the cluster is about, where its words tell. Pure.
+
+The cluster speaks of pods, claims and Deployments; a person wrote an SDInstance or a ModelBundle.
+"""
+
+import re
+from collections.abc import Iterable
+
+#: Words in `<reason>: <message>`, and the field that they are about.
+Clues = Iterable[tuple[str, str]]
+
+INSTANCE: Clues = (
+    (
+        r"^(ImagePullBackOff|ErrImageNeverPull|InvalidImageName|ImageInspectError): |containers\[0\]\.image:",
+        "spec.image",
+    ),
+    (r"imagePullSecrets", "spec.imagePullSecrets"),
+    (r"nodeSelector|node affinity/selector", "spec.nodeSelector"),
+    (r"spec\.affinity|node affinity/selector|pod (anti-)?affinity rules", "spec.affinity"),
+    (r"\.tolerations|untolerated taint", "spec.tolerations"),
+    (r"(?i)runtime ?class", "spec.runtimeClassName"),
+    (r"Insufficient nvidia\.com/gpu", "spec.gpu.backend"),
+    (r"Insufficient (?!nvidia\.com/gpu)|\.resources\.|exceeded quota", "spec.resources"),
+    (r"(?i)\bsecret \"|\.secret\b", "spec.access.authSecretRef"),
+    (r"(?i)persistentvolumeclaim|volume node affinity conflict", "spec.models"),
+    (r"Service .* is invalid: .*spec\.type", "spec.access.service.type"),
+)
+
+BUNDLE: Clues = (
+    (r"(?i)storage ?class", "spec.storage.storageClassName"),
+    (r"accessModes|(?i:access mode)", "spec.storage.accessModes"),
+    (r"requests\.storage|resources\.requests", "spec.storage.size"),
+    (r"spec is immutable after creation", "spec.storage"),
+)
+
+
+def named(clues: Clues, reason: str, message: str, *, unset: frozenset[str] = frozenset()) -> str:
+    """The message behind the fields it is about; of several, those that are `unset` are not to blame."""
+    words = f"{reason}: {message}"
+    found = [field for pattern, field in clues if re.search(pattern, words)]
+    fields = [field for field in found if field not in unset] or found
+    return f"{', '.join(fields)}: {message}" if fields else message
