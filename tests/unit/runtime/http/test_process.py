@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 from starlette.responses import PlainTextResponse
 
-from sd_runtime import __main__, log, serving
+from sd_runtime import log, process, serving
 from sd_runtime.settings import Settings
 
 
@@ -50,12 +50,12 @@ def test_a_bad_setting_is_refused_by_name(name, value):
 def test_the_process_ends_with_a_sentence_when_a_setting_is_wrong(monkeypatch, capsys):
     monkeypatch.setenv("SD_CHECKPOINT", "/x")
     monkeypatch.setenv("SD_QUEUE_LIMIT", "many")
-    assert __main__.main() == 2
+    assert process.main() == 2
     assert "SD_QUEUE_LIMIT: " in capsys.readouterr().err
 
 
 def test_the_process_can_listen_before_torch_is_imported():
-    program = "import sys, sd_runtime.__main__; sys.exit('torch' in sys.modules)"
+    program = "import sys, sd_runtime.process; sys.exit('torch' in sys.modules)"
     environment = {"PYTHONPATH": ":".join(sys.path)}
     assert subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode == 0
 
