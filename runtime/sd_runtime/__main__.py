@@ -4,8 +4,8 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # A container's first process is not ended by a signal without a handler, and the imports take seconds: a pod
-    # that is deleted just then would stay for its whole grace period.
+    # A container's first process is not ended by a signal without a handler, and the imports take
+    # seconds: a pod that is deleted just then would stay for its whole grace period.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from sd_runtime import process
 
