@@ -18,6 +18,9 @@ OUTPUT_PATH = "/outputs"
 #: Time to finish what was accepted before the pod is ended; the runtime stops by itself a little earlier.
 GRACE_SECONDS = 120
 DRAIN_SECONDS = GRACE_SECONDS - 10
+#: Before SIGTERM, while requests still come: until every node knows that the pod has left the Service,
+#: and until a process that was only just started hears the signal (a container's first one ignores it).
+LEAVING_SECONDS = 3
 #: A checkpoint of many gigabytes on slow storage may take this long to load.
 START_PERIOD_SECONDS = 2
 START_FAILURES = 900
@@ -114,6 +117,7 @@ def _container(
             {"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"},
             {"name": "management", "containerPort": names.MANAGEMENT_PORT, "protocol": "TCP"},
         ],
+        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVING_SECONDS}}},
         "startupProbe": {
             **ready,
             "periodSeconds": START_PERIOD_SECONDS,
