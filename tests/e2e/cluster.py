@@ -59,11 +59,12 @@ class Cluster:
         return {series: float(value) for series, value in samples}
 
     def settled_writes(self) -> float:
-        """The operator's writes once it has come to rest; what other tests left behind may still be going."""
-        seen, since, deadline = -1.0, time.monotonic(), time.monotonic() + 120
+        """The operator's writes once it has come to rest and namespaces of other tests are gone."""
+        seen, since, deadline = -1.0, time.monotonic(), time.monotonic() + 300
         while time.monotonic() - since < 5:
-            assert time.monotonic() < deadline, "the operator goes on writing"
-            if (now := self.operator_writes()) != seen:
+            assert time.monotonic() < deadline, "the operator goes on writing, or a namespace does not go"
+            now = self.operator_writes()
+            if now != seen or "Terminating" in self.run("get", "namespaces"):
                 seen, since = now, time.monotonic()
             time.sleep(0.5)
         return seen
