@@ -7,7 +7,7 @@ export SDO_CACHE
 # One uv cache for the virtual environment, outside the checkout.
 export UV_CACHE_DIR ?= $(SDO_CACHE)/uv
 PYTHON := .venv/bin/python
-export PYTHONPATH := modelfiles:operator:runtime:demo
+export PYTHONPATH := .:modelfiles:operator:runtime
 
 .PHONY: help
 help: ## Show this list
@@ -48,8 +48,12 @@ lock: ## Compile requirements/*.txt from pyproject.toml
 	@uv=$$(hack/uv) && $$uv venv -q --clear --python 3.11 .venv && $$uv pip install -q --python $(PYTHON) --require-hashes -r requirements/dev.txt
 	@touch .venv
 
+# --- the demo's models -------------------------------------------------------------------------------------------
+.PHONY: demo-models
+demo-models: .venv ## Remake demo/models: train, export, measure (about two hours on 2 cores; stop and go on at any time)
+	@$(PYTHON) -m demo.remake
 # --- check ------------------------------------------------------------------------------------------------------
-.PHONY: check fmt unit localkube-unit e2e test test-soak
+.PHONY: check fmt unit demo-test localkube-unit e2e test test-soak
 fmt: .venv ## Format the code
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 check: .venv ## Format, lint, types, layers, generated files
@@ -60,11 +64,13 @@ check: .venv ## Format, lint, types, layers, generated files
 	@$(PYTHON) -m sd_runtime.a1111.compatibility | diff - docs/a1111-compatibility.md
 unit: .venv ## Unit tests (seconds)
 	@OMP_NUM_THREADS=2 $(PYTHON) -m pytest tests/unit
+demo-test: .venv ## The demo's models do what their cards say, and every step that makes them still runs (minutes)
+	@$(PYTHON) -m pytest tests/demo
 localkube-unit: ## Unit tests of the local cluster's Go code
 	@hack/localkube/build --test
 e2e: .venv install ## End-to-end tests on the cluster, with the operator installed
 	@$(PYTHON) -m pytest tests/e2e -m e2e
-test: check unit localkube-unit e2e ## Everything above: what CI runs
+test: check unit demo-test localkube-unit e2e ## Everything above: what CI runs
 
 test-soak: .venv ## What takes longer: the local cluster's whole life, five minutes at rest (stops the cluster first)
 	@hack/cluster down

@@ -1,7 +1,7 @@
 """A Hugging Face-shaped model hub for the demo cluster: read-only, anonymous, plain HTTP.
 
 Serves what a downloader asks a hub for: files by `resolve` (with ETag, Range and If-Range), a repository's
-commit and its list of files. Run it with `python -m hub.server --root FOLDER`.
+commit and its list of files. Run it with `python -m demo.hub.server --root FOLDER`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from hub.repositories import MAIN, Entry, Repository, read
+from demo.hub.repositories import MAIN, Entry, Repository, read
 
 
 def create_app(repositories: Mapping[str, Repository]) -> Starlette:

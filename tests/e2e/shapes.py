@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from cluster import Kube, Manifest
 from PIL import Image
 
-from model.shapes import BACKGROUNDS, COLOURS
+from demo.judge import reading
 
 USER, PASSWORD = "demo", "shapes-and-colours"
 API = "sdoperator.dev/v1alpha1"
-HUB_FILE = {"repo": "sd-operator/shapes-sd15", "revision": "main", "path": "shapes-sd15.safetensors"}
+HUB_FILE = {"repo": "sd-operator/demo-sd15", "revision": "main", "path": "demo-sd15.safetensors"}
 Pixels = npt.NDArray[np.int16]
 
 
@@ -93,17 +94,7 @@ def pixels(encoded: str) -> Pixels:
     return np.asarray(image(encoded).convert("RGB")).astype(np.int16)
 
 
-def background_of(picture: Pixels) -> str:
-    """The name of the background colour nearest to the picture's border."""
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    colour = np.median(border, axis=0)
-    return min(BACKGROUNDS, key=lambda name: float(np.abs(colour - np.array(BACKGROUNDS[name])).sum()))
-
-
-def colour_of(picture: Pixels) -> str:
-    """The name of the colour nearest to the pixels that differ most from the background."""
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-    flat = picture.reshape(-1, 3)
-    distance = np.abs(flat - np.median(border, axis=0)).sum(axis=1)
-    colour = np.median(flat[np.argsort(distance)[-max(40, len(flat) // 20) :]], axis=0)
-    return min(COLOURS, key=lambda name: float(np.abs(colour - np.array(COLOURS[name])).sum()))
+def agreement(encoded: list[str], prompts: list[str]) -> list[dict[str, bool]]:
+    """Which attributes of its prompt each picture shows, as the independent judge reads it."""
+    seen = np.stack([np.asarray(image(picture).convert("RGB")) for picture in encoded])
+    return reading.shipped().agreement(torch.from_numpy(seen).permute(0, 3, 1, 2), prompts)

@@ -4,7 +4,7 @@ import pytest
 from cluster import ClusterError, Kube
 from shapes import HUB_FILE, bundle
 
-HUB = "http://hub.sd-demo.svc/sd-operator/shapes-sd15/resolve/main/shapes-sd15.safetensors"
+HUB = "http://hub.sd-demo.svc/sd-operator/demo-sd15/resolve/main/demo-sd15.safetensors"
 
 
 def test_a_wrong_sha256_is_stalled_and_names_both_and_a_mended_one_is_fetched(kube: Kube) -> None:
@@ -84,7 +84,7 @@ def test_two_files_of_one_name_are_refused(kube: Kube) -> None:
         assert "fileName" in str(error)
     else:
         stalled = kube.wait_condition("modelbundle", "twice", "Stalled")
-        assert "shapes-sd15.safetensors" in stalled["message"]
+        assert "demo-sd15.safetensors" in stalled["message"]
 
 
 def test_a_deleted_claim_goes_and_a_new_one_is_filled(kube: Kube) -> None:

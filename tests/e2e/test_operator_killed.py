@@ -10,7 +10,7 @@ from shapes import bundle, instance, secret
 SLOW_SERVER = """
 import asyncio, itertools, sys
 from aiohttp import ClientSession, web
-HUB = "http://hub.sd-demo.svc/sd-operator/shapes-sd15/resolve/main/shapes-sd15.safetensors"
+HUB = "http://hub.sd-demo.svc/sd-operator/demo-sd15/resolve/main/demo-sd15.safetensors"
 served = 0
 async def file(request):
     global served

@@ -14,7 +14,7 @@ import uvicorn
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
-from hub import repositories, server
+from demo.hub import repositories, server
 
 CONTENT = bytes(range(256)) * 40
 REPOSITORY = "some-org/some-model"

@@ -83,7 +83,7 @@ def checkpoint_file(networks: tuple[Any, Any, Any], tmp_path_factory: pytest.Tem
     import torch
     from safetensors.torch import save_file
 
-    from model import ldm_keys
+    from demo.export import ldm_keys
 
     unet, vae, text = networks
     weights = {

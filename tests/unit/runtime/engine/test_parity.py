@@ -18,7 +18,7 @@ from diffusers import (
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from model import ldm_keys
+from demo.export import ldm_keys
 from sd_runtime.engine.loop import Engine
 from sd_runtime.models.checkpoint import TOKENIZER_DIR
 from sd_runtime.tasks.txt2img import Txt2Img

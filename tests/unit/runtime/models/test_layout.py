@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from model import ldm_keys
+from demo.export import ldm_keys
 from sd_runtime.errors import CheckpointError
 from sd_runtime.models import layout
 
