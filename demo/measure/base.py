@@ -62,7 +62,7 @@ def _samplers(bench: Bench, pipeline: Any) -> Table:
 
 def _choice_of_cfg(bench: Bench, pipeline: Any) -> Table:
     """What the CFG scale was chosen by: other prompts and seeds than those that are reported."""
-    prompts = held_out_prompts(bench.prompts // 4, seed=6)
+    prompts = held_out_prompts(max(1, bench.prompts // 4), seed=6)
     rows = []
     for cfg in CFG_CHOICES:
         settings = DEFAULT.but(cfg=cfg, first_seed=10_000)
