@@ -38,8 +38,9 @@ images: ## Build the container images with buildah
 crds: .venv ## Generate crds/ from the Python models, and the chart's copy
 	@$(PYTHON) -m sd_operator.api.crds crds
 	@rm -rf charts/sd-operator/files/crds && mkdir -p charts/sd-operator/files && cp -r crds charts/sd-operator/files/crds
-docs: .venv ## Generate docs/a1111-compatibility.md from the runtime's tables
+docs: .venv ## Generate docs/a1111-compatibility.md and docs/conditions.md from the code's tables
 	@$(PYTHON) -m sd_runtime.a1111.compatibility > docs/a1111-compatibility.md
+	@$(PYTHON) -m sd_operator.api.reasons > docs/conditions.md
 lock: ## Compile requirements/*.txt from pyproject.toml
 	@hack/lock
 
@@ -62,6 +63,7 @@ check: .venv ## Format, lint, types, layers, generated files
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m sd_operator.api.crds --check crds && diff -r crds charts/sd-operator/files/crds
 	@$(PYTHON) -m sd_runtime.a1111.compatibility | diff - docs/a1111-compatibility.md
+	@$(PYTHON) -m sd_operator.api.reasons | diff - docs/conditions.md
 unit: .venv ## Unit tests (seconds)
 	@OMP_NUM_THREADS=2 $(PYTHON) -m pytest tests/unit
 demo-test: .venv ## The demo's models do what their cards say, and every step that makes them still runs (minutes)
@@ -72,8 +74,14 @@ e2e: .venv install ## End-to-end tests on the cluster, with the operator install
 	@$(PYTHON) -m pytest tests/e2e -m e2e
 test: check unit demo-test localkube-unit e2e ## Everything above: what CI runs
 
-test-soak: .venv ## What takes longer: the local cluster's whole life, five minutes at rest (stops the cluster first)
+test-soak: .venv ## What takes longer: the local cluster's life, an operator at rest, killed, and lied to (about an hour)
 	@hack/cluster down
 	@hack/localkube/test
 	@hack/install
 	@E2E_REST_SECONDS=300 $(PYTHON) -m pytest tests/e2e/test_at_rest.py -m e2e -s
+	@$(PYTHON) -m pytest tests/soak -m soak -s
+
+# --- measure ----------------------------------------------------------------------------------------------------
+.PHONY: bench-scale
+bench-scale: .venv cluster-up ## Time, cost and writes of COUNT=1000 instances on fake nodes, beside a bare script
+	@$(PYTHON) -m benchmarks.scale --count $(or $(COUNT),1000)

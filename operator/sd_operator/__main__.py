@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import logging
 import sys
 import time
@@ -11,8 +12,12 @@ import kopf
 from pydantic import ValidationError
 
 from sd_operator import cluster, errors, failing, log, management, names, watching
+from sd_operator.auditing import Auditor
 from sd_operator.bundle.children.job import FetchSettings
 from sd_operator.bundle.reconcile import BundleReconciler
+from sd_operator.cache import Cache
+from sd_operator.cached import CachedApi
+from sd_operator.following import Follower
 from sd_operator.instance.children.deployment import RuntimeSettings
 from sd_operator.instance.reconcile import InstanceReconciler
 from sd_operator.metrics import Metrics
@@ -26,6 +31,10 @@ from sd_operator.workqueue import WorkQueue
 logger = logging.getLogger(__name__)
 
 SHORTEST_KEY = 16
+
+#: Objects made until the youngest are searched for cycles. With Python's 700, parsing one page of a list
+#: makes dozens of searches through everything in memory, and they take two thirds of its time.
+GARBAGE_THRESHOLDS = (10_000, 20, 20)
 
 
 def read_key(settings: Settings) -> bytes:
@@ -46,48 +55,78 @@ def read_key(settings: Settings) -> bytes:
 async def run(settings: Settings, key: bytes) -> None:
     """The whole process."""
     metrics = Metrics()
-    ages = watching.WatchAges()
-    references = References()
-    async with (
-        cluster.connect(metrics) as api,
-        aiohttp.ClientSession() as session,
-    ):
+    async with cluster.connect(metrics) as api, aiohttp.ClientSession() as session:
         await _wait_for_kinds(api)
+        optional = tuple(kind for kind in names.OPTIONAL_CHILDREN if kind in api.serves())
+        cache = Cache((*names.OWN, *names.CHILDREN, *optional), namespace=settings.watch_namespace)
+        cached = CachedApi(api, cache)
         dispatcher = Dispatcher(
-            _reconcilers(settings, api, RuntimeClient(session, key=key)),
+            _reconcilers(settings, cached, RuntimeClient(session, key=key)),
             metrics,
-            tell=functools.partial(failing.tell, api),
+            tell=functools.partial(failing.tell, cached),
         )
         queue: WorkQueue[Key] = WorkQueue(
-            dispatcher.work, workers=settings.workers, foreseen=(errors.OperatorError,)
+            dispatcher.work,
+            workers=settings.workers,
+            foreseen=(errors.OperatorError,),
+            group=lambda key: key.namespace,
+            waited=metrics.queue_wait.observe,
         )
+        await _watch(settings, api, cache, queue, metrics)
 
-        def health() -> list[str]:
-            return _complaints(metrics, ages, queue)
 
-        async with (
-            queue,
-            management.serving(management.build_app(metrics, health), port=settings.metrics_port),
-        ):
-            logger.info("watching %s", settings.watch_namespace or "all namespaces")
+async def _watch(
+    settings: Settings, api: cluster.Cluster, cache: Cache, queue: WorkQueue[Key], metrics: Metrics
+) -> None:
+    """Fill the cache, then work on what the watches tell until told to stop."""
+    namespace = settings.watch_namespace
+    ages = watching.WatchAges(cache.resources)
+    events = watching.Events(cache, queue, References())
+    follower = Follower(api, cache, events.deliver, namespace=namespace, seen=ages.seen)
+    auditor = Auditor(
+        api, cache, events.deliver, metrics, seconds=settings.audit_seconds, namespace=namespace
+    )
+
+    def health() -> list[str]:
+        _measure(metrics, cache, ages, queue)
+        return [*_complaints(ages, queue), *auditor.complaints()]
+
+    async with (
+        queue,
+        management.serving(management.build_app(metrics, health), port=settings.metrics_port),
+    ):
+        # Before anything is on the queue: what a reconcile does not find must not exist.
+        versions = {resource: await follower.load(resource) for resource in cache.resources}
+        # All that lives until the end is here now: never searched again.
+        gc.freeze()
+        logger.info("watching %s: %d objects", namespace or "all namespaces", sum(cache.counts().values()))
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(follower.follow(resource, since=version), name=resource.plural)
+                for resource, version in versions.items()
+                if resource not in names.OWN
+            ]
+            background.append(tasks.create_task(auditor.run(), name="audit"))
             await kopf.operator(
                 # Kopf would ask for the user's name, which a container's user need not have.
                 identity="sd-operator",  # type: ignore[arg-type]  # Kopf's own name of str is private
-                registry=watching.registry(queue, references, ages),
+                registry=watching.registry(events, ages),
                 standalone=True,
-                clusterwide=not settings.watch_namespace,
-                namespaces=[settings.watch_namespace] if settings.watch_namespace else [],
+                clusterwide=not namespace,
+                namespaces=[namespace] if namespace else [],
             )
+            for task in background:
+                task.cancel()
 
 
 def _reconcilers(
-    settings: Settings, api: cluster.Cluster, runtimes: RuntimeClient
+    settings: Settings, api: cluster.Api, runtimes: RuntimeClient
 ) -> dict[str, BundleReconciler | InstanceReconciler]:
     policy, recheck = settings.image_pull_policy, settings.recheck_seconds
     fetch = FetchSettings(
         image=settings.operator_image, image_pull_policy=policy, hf_endpoint=settings.hf_endpoint
     )
-    runtime = RuntimeSettings(image=settings.runtime_image, image_pull_policy=policy)
+    runtime = RuntimeSettings(image=settings.runtime_image, image_pull_policy=policy, gpu=settings.gpu)
     return {
         names.MODELBUNDLE.kind: BundleReconciler(api, fetch, recheck_seconds=recheck),
         names.SDINSTANCE.kind: InstanceReconciler(api, runtimes, runtime, recheck_seconds=recheck),
@@ -100,6 +139,7 @@ async def _wait_for_kinds(api: cluster.Cluster) -> None:
     while True:
         try:
             if await api.serves_our_kinds():
+                await api.discover()
                 return
             words = "the CustomResourceDefinitions are not installed"
         except errors.ClusterError as error:
@@ -110,11 +150,20 @@ async def _wait_for_kinds(api: cluster.Cluster) -> None:
         await asyncio.sleep(2)
 
 
-def _complaints(metrics: Metrics, ages: watching.WatchAges, queue: WorkQueue[Key]) -> list[str]:
+def _measure(metrics: Metrics, cache: Cache, ages: watching.WatchAges, queue: WorkQueue[Key]) -> None:
+    """Set the gauges, which are only looked at when asked for."""
     for plural, age in ages.seconds().items():
         metrics.watch_age.labels(plural).set(age)
+    for resource, count in cache.counts().items():
+        metrics.cached.labels(resource.kind).set(count)
+    metrics.conditions(metrics.instances, cache.conditions(names.SDINSTANCE))
+    metrics.conditions(metrics.bundles, cache.conditions(names.MODELBUNDLE))
     metrics.queue_depth.set(queue.depth)
     metrics.queue_delayed.set(queue.delayed)
+    metrics.queue_failing.set(queue.failing)
+
+
+def _complaints(ages: watching.WatchAges, queue: WorkQueue[Key]) -> list[str]:
     complaints = [f"{plural} have not been watched for too long" for plural in ages.too_old()]
     if not queue.alive:
         complaints.append("a worker of the queue has ended")
@@ -131,6 +180,7 @@ def main() -> int:
             sys.stderr.write(f"SDO_{name}: {detail['msg']}\n")
         return 2
     log.configure(settings.log_level)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
         key = read_key(settings)
     except errors.OperatorError as error:

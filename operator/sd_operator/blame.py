@@ -19,11 +19,22 @@ INSTANCE: Clues = (
     (r"spec\.affinity|node affinity/selector|pod (anti-)?affinity rules", "spec.affinity"),
     (r"\.tolerations|untolerated taint", "spec.tolerations"),
     (r"(?i)runtime ?class", "spec.runtimeClassName"),
-    (r"Insufficient nvidia\.com/gpu", "spec.gpu.backend"),
-    (r"Insufficient (?!nvidia\.com/gpu)|\.resources\.|exceeded quota", "spec.resources"),
-    (r"(?i)\bsecret \"|\.secret\b", "spec.access.authSecretRef"),
-    (r"(?i)persistentvolumeclaim|volume node affinity conflict", "spec.models"),
+    (
+        r"node affinity/selector|Insufficient \S*/|(?i:cannot allocate all claims|resource ?claim)",
+        "spec.gpu",
+    ),
+    (r"Insufficient (?!\S*/)|\.resources\.|exceeded quota", "spec.resources"),
+    (r"pod affinity rules|Multi-Attach error", "spec.models"),
+    (r"OOMKilled", "spec.resources"),
+    (r"(?i)^CreateContainerConfigError: .*\b(secret|configmap)\b|\.env\[", "spec.env"),
+    (r"(?i)^(?!CreateContainerConfigError).*\bsecret \"|\.secret\b", "spec.access.authSecretRef"),
+    (r"unbound immediate PersistentVolumeClaims|-outputs\b", "spec.outputs"),
+    (r"(?i)^(?!.*-outputs\b).*(persistentvolumeclaim|volume node affinity conflict)", "spec.models"),
+    (r"template\.labels|metadata\.labels", "spec.podLabels"),
+    (r"template\.annotations", "spec.podAnnotations"),
     (r"Service .* is invalid: .*spec\.type", "spec.access.service.type"),
+    (r"Service .* is invalid: .*metadata\.annotations", "spec.access.service.annotations"),
+    (r"(?i)\bingress\b", "spec.access.ingress"),
 )
 
 BUNDLE: Clues = (

@@ -5,11 +5,10 @@ wish changed (and lets server-side apply drop what is no longer wished for), and
 object tells that somebody changed it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sd_operator import names
-from sd_operator.api import quantity
+from sd_operator import names, quantity
 
 Object = dict[str, Any]
 
@@ -57,7 +56,9 @@ def container_security() -> Object:
     """The container's half of Pod Security `restricted`, and a read-only root."""
     return {
         "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
+        # What nobody asked for is said too: left out, it stays as somebody else set it.
+        "privileged": False,
+        "capabilities": {"drop": ["ALL"], "add": []},
         "readOnlyRootFilesystem": True,
     }
 
@@ -72,50 +73,121 @@ def stamped(manifest: Object) -> Object:
     return {**manifest, "metadata": metadata}
 
 
-#: Fields that are compared whole: what somebody adds to them changes what the child does, and server-side
-#: apply replaces them whole.
-WHOLE = frozenset({"selector", "nodeSelector", "command", "args"})
+#: Fields that server-side apply replaces whole: what somebody adds to them changes what the child does. So
+#: are all lists but those below, and everything inside such a field.
+WHOLE = frozenset(
+    {
+        "selector",
+        "podSelector",
+        "namespaceSelector",
+        "labelSelector",
+        "nodeSelector",
+        "requiredDuringSchedulingIgnoredDuringExecution",
+        "secretKeyRef",
+        "configMapKeyRef",
+    }
+)
+#: Lists whose items have an identity for server-side apply: an item that others add is theirs, and stays.
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "ownerReferences": ("uid",),
+    "containers": ("name",),
+    "env": ("name",),
+    # Of a container and of a Service.
+    "ports": ("containerPort", "port", "protocol"),
+    "volumeMounts": ("mountPath",),
+    "volumes": ("name",),
+    "imagePullSecrets": ("name",),
+    # Of a pod, and of a container's resources.
+    "resourceClaims": ("name",),
+    "claims": ("name",),
+}
+#: What the API server fills in inside the fields that are compared whole.
+FILLED_IN: Mapping[str, Any] = {"protocol": "TCP", "allocationMode": "ExactCount", "count": 1}
+#: Maps of strings, which the API server leaves out when they are empty; an empty object means something.
+STRING_MAPS = frozenset(
+    {"labels", "annotations", "matchLabels", "selector", "nodeSelector", "data", "limits", "requests"}
+)
+#: Switches that the API server leaves out when they are off; others it keeps, as absent means something else.
+LEFT_OUT_WHEN_FALSE = frozenset({"paused", "hostNetwork", "hostPID", "hostIPC"})
 
 Path = tuple[str, ...]
 
 
 def differs(wish: Object, live: Mapping[str, Any]) -> bool:
-    """Whether a stamped wish must be applied to what lives."""
-    return not _holds(wish, live, ())
+    """Whether a stamped wish must be applied to what lives: exactly when that would change it."""
+    # The kind was asked for; the items of a list do not repeat it.
+    return not all(
+        _holds(value, live.get(key), (key,))
+        for key, value in wish.items()
+        if key not in ("apiVersion", "kind")
+    )
 
 
 def _holds(wish: Any, live: Any, path: Path) -> bool:
-    """Whether `live` has everything that `wish` says; what others added is theirs, but for WHOLE fields."""
-    if path and path[-1] in WHOLE:
-        return bool(wish == live or (not wish and not live))
+    """Whether `live` has everything that `wish` says; what others added is theirs, but in whole fields."""
+    if path[-1] in WHOLE:
+        return _is(wish, live, path)
+    if live is None:
+        return _is_left_out(wish, path)
     if isinstance(wish, Mapping):
-        if not isinstance(live, Mapping):
-            return not wish and live is None
-        return all(_holds(value, live.get(key), (*path, str(key))) for key, value in wish.items())
+        return isinstance(live, Mapping) and all(
+            _holds(value, live.get(key), (*path, str(key))) for key, value in wish.items()
+        )
+    if isinstance(wish, list | tuple) and path[-1] in KEYS:
+        return isinstance(live, list) and _items_hold(wish, live, path)
+    return _is(wish, live, path)
+
+
+def _items_hold(wish: Sequence[Any], live: list[Any], path: Path) -> bool:
+    found = {_identity(item, path): item for item in live if isinstance(item, Mapping)}
+    return all(_holds(item, found.get(_identity(item, path)), (*path, "")) for item in wish)
+
+
+def _identity(item: Mapping[str, Any], path: Path) -> tuple[Any, ...]:
+    return tuple(item.get(key, FILLED_IN.get(key)) for key in KEYS[path[-1]])
+
+
+def _is(wish: Any, live: Any, path: Path) -> bool:
+    """Whether the API server stores the wish as `live`, no more and no less."""
+    if live is None:
+        return _is_left_out(wish, path)
+    if isinstance(wish, Mapping):
+        return (
+            isinstance(live, Mapping)
+            and all(_is(value, live.get(key), (*path, str(key))) for key, value in wish.items())
+            and all(
+                value == FILLED_IN.get(key) or _is_left_out(value, (*path, key))
+                for key, value in live.items()
+                if key not in wish
+            )
+        )
     if isinstance(wish, list | tuple):
-        return _list_holds(wish, live, path)
-    if wish == live or (_is_amount(path) and quantity.same(wish, live)):
-        return True
-    # The API server leaves out what is empty.
-    return live is None and wish in (None, "", False, 0)
+        return (
+            isinstance(live, list)
+            and len(wish) == len(live)
+            and all(_is(one, other, (*path, "")) for one, other in zip(wish, live, strict=True))
+        )
+    if isinstance(wish, bool) or isinstance(live, bool):
+        return wish is live
+    return bool(wish == live) or (_is_amount(path) and quantity.same(wish, live))
+
+
+def _is_left_out(value: Any, path: Path) -> bool:
+    """Whether the API server stores this value of the field as its absence."""
+    if isinstance(value, bool):
+        return not value and path[-1] in LEFT_OUT_WHEN_FALSE
+    if isinstance(value, str):
+        return not value and path[-2:][0] not in STRING_MAPS
+    if isinstance(value, Mapping):
+        return not value and path[-1] in STRING_MAPS
+    return value is None or value in ([], ())
 
 
 def _is_amount(path: Path) -> bool:
     """Whether the API server reads the field as a quantity, and writes it its own way."""
-    return path[-3:-2] == ("resources",) and path[-2] in ("limits", "requests")
-
-
-def _list_holds(wish: list[Any] | tuple[Any, ...], live: Any, path: Path) -> bool:
-    if not isinstance(live, list):
-        return not wish and live is None
-    by_name = {item.get("name"): item for item in live if isinstance(item, Mapping)}
-    for item in wish:
-        if isinstance(item, Mapping) and item.get("name") in by_name:
-            if not _holds(item, by_name[item.get("name")], path):
-                return False
-        elif not any(_holds(item, other, path) for other in live):
-            return False
-    return True
+    if path[-1] == "sizeLimit":
+        return True
+    return path[-3:-2] in (("resources",), ("capacity",)) and path[-2] in ("limits", "requests")
 
 
 def is_ours(live: Mapping[str, Any], *, uid: str) -> bool:

@@ -3,6 +3,8 @@
 Labels are bounded: kinds, verbs and reasons, never object names.
 """
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.platform_collector import PlatformCollector
@@ -33,6 +35,34 @@ class Metrics:
         self.queue_delayed = Gauge(
             "sdo_queue_delayed", "Keys waiting for their time.", registry=self.registry
         )
+        self.queue_failing = Gauge(
+            "sdo_queue_failing", "Keys whose last pass failed and is tried again.", registry=self.registry
+        )
+        self.queue_wait = Histogram(
+            "sdo_queue_wait_seconds",
+            "How long a key that was due waited for a worker.",
+            buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=self.registry,
+        )
+        self.instances = Gauge(
+            "sdo_instances",
+            "SDInstances with a condition that is True.",
+            ["condition", "reason"],
+            registry=self.registry,
+        )
+        self.bundles = Gauge(
+            "sdo_bundles",
+            "ModelBundles with a condition that is True.",
+            ["condition", "reason"],
+            registry=self.registry,
+        )
+        self.cached = Gauge("sdo_cache_objects", "Objects held in memory.", ["kind"], registry=self.registry)
+        self.audit_repairs = Counter(
+            "sdo_audit_repairs_total",
+            "Objects that the watches had told wrongly or not at all, found and put right by the audit.",
+            ["kind"],
+            registry=self.registry,
+        )
         self.api_writes = Counter(
             "sdo_api_writes_total",
             "Writes accepted by the API server.",
@@ -51,6 +81,12 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+
+    def conditions(self, gauge: Gauge, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set a gauge of (condition, reason); what no object has any more is not shown."""
+        gauge.clear()
+        for (condition, reason), count in counts.items():
+            gauge.labels(condition, reason).set(count)
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -28,9 +28,35 @@ MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={FIELD_MANAGER}"
 ANNOTATION_APPLIED: Final = f"{GROUP}/applied"
 #: The uid of the claim that a fetch Job wrote to: a new claim is an empty one.
 ANNOTATION_CLAIM_UID: Final = f"{GROUP}/claim-uid"
-#: On the pod template, as JSON: the checkpoint that the pods must load. Other bytes under the same path are
-#: another annotation, and so a rollout.
+#: On the ConfigMap of the desired state, as JSON: the checkpoint that pods must load.
 ANNOTATION_CHECKPOINT: Final = f"{GROUP}/checkpoint"
+
+#: On the pod template: its own digest. A pod that carries another one belongs to an earlier rollout.
+ANNOTATION_TEMPLATE: Final = f"{GROUP}/template"
+#: On the Deployment, as JSON: the GPU backend and profile that were chosen, so that Auto stays with them.
+ANNOTATION_GPU: Final = f"{GROUP}/gpu"
+#: Prefix of the pod labels that tell which ReadWriteOnce bundles a pod mounts.
+BUNDLE_LABEL_PREFIX: Final = f"bundle.{GROUP}/"
+
+#: Environment variables of the runtime's container that the operator sets, and a spec must not.
+OWN_VARIABLES: Final = frozenset(
+    {
+        "HOME",
+        "SD_AUTH",
+        "SD_AUTH_DIR",
+        "SD_CHECKPOINT",
+        "SD_DESIRED_FILE",
+        "SD_DEVICE",
+        "SD_DRAIN_SECONDS",
+        "SD_HOST",
+        "SD_MANAGEMENT_PORT",
+        "SD_MANAGEMENT_TOKEN_SHA256",
+        "SD_MODEL_ROOTS",
+        "SD_OUTPUT_DIR",
+        "SD_PORT",
+        "SD_WARM_UP",
+    }
+)
 
 #: The folder of a serving pod under which each bundle's volume is mounted.
 BUNDLES: Final = "/bundles/"
@@ -61,11 +87,40 @@ JOB: Final = Resource("batch/v1", "Job", "jobs")
 SERVICE: Final = Resource("v1", "Service", "services")
 CLAIM: Final = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 POD: Final = Resource("v1", "Pod", "pods")
+CONFIGMAP: Final = Resource("v1", "ConfigMap", "configmaps")
+SERVICEACCOUNT: Final = Resource("v1", "ServiceAccount", "serviceaccounts")
+NETWORKPOLICY: Final = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+INGRESS: Final = Resource("networking.k8s.io/v1", "Ingress", "ingresses")
+DISRUPTIONBUDGET: Final = Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+CLAIMTEMPLATE: Final = Resource("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
+SERVICEMONITOR: Final = Resource("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors")
 EVENT: Final = Resource("v1", "Event", "events")
+#: Cluster-scoped: asked for with the namespace "".
+NODE: Final = Resource("v1", "Node", "nodes")
+DEVICECLASS: Final = Resource("resource.k8s.io/v1", "DeviceClass", "deviceclasses")
+RESOURCESLICE: Final = Resource("resource.k8s.io/v1", "ResourceSlice", "resourceslices")
+
+#: Our own kinds, then the children that every cluster serves; all of them are watched.
+OWN: Final = (SDINSTANCE, MODELBUNDLE)
+CHILDREN: Final = (
+    DEPLOYMENT,
+    SERVICE,
+    CONFIGMAP,
+    CLAIM,
+    JOB,
+    POD,
+    SERVICEACCOUNT,
+    NETWORKPOLICY,
+    INGRESS,
+    DISRUPTIONBUDGET,
+)
+#: Children of kinds that a cluster may lack.
+OPTIONAL_CHILDREN: Final = (CLAIMTEMPLATE, SERVICEMONITOR)
+#: Every kind that is asked for at start, whether the cluster serves it.
+OPTIONAL: Final = (*OPTIONAL_CHILDREN, DEVICECLASS, RESOURCESLICE)
 
 BY_KIND: Final = {
-    (resource.api_version, resource.kind): resource
-    for resource in (SDINSTANCE, MODELBUNDLE, DEPLOYMENT, JOB, SERVICE, CLAIM, POD, EVENT)
+    (resource.api_version, resource.kind): resource for resource in (*OWN, *CHILDREN, *OPTIONAL, EVENT, NODE)
 }
 
 
@@ -114,6 +169,36 @@ def bundle_mount_path(bundle: str) -> str:
     return f"{BUNDLES}{bundle}"
 
 
+def desired_name(instance: str, content: Any) -> str:
+    """The ConfigMap with what the pods of a template load; another template has another."""
+    return f"{instance}-desired-{digest(content)[:8]}"
+
+
+def headless_name(instance: str) -> str:
+    """The headless Service, by which the pods of an instance reach each other."""
+    return fit(f"{instance}-pods")
+
+
+def outputs_name(instance: str) -> str:
+    """The claim that an instance's pictures are kept on."""
+    return f"{instance}-outputs"
+
+
+def account_name(instance: str) -> str:
+    """The ServiceAccount of an instance's pods; not the instance's own name, which may be `default`."""
+    return f"{instance}-runtime"
+
+
+def claim_template_name(instance: str, content: Any) -> str:
+    """The ResourceClaimTemplate of an instance; it cannot be changed, so another wish is another name."""
+    return f"{fit(f'{instance}-gpu', limit=MAX_LABEL - 9)}-{digest(content)[:8]}"
+
+
+def bundle_label(bundle: str) -> str:
+    """The label key of pods that mount this bundle's ReadWriteOnce volume."""
+    return f"{BUNDLE_LABEL_PREFIX}{bundle}"
+
+
 def instance_selector(instance: str) -> str:
     """The label selector of an instance's pods, as a string (HPA reads it from status)."""
     return f"{LABEL_SD_INSTANCE}={instance}"
@@ -122,6 +207,11 @@ def instance_selector(instance: str) -> str:
 def bundle_selector(bundle: str) -> str:
     """The label selector of a bundle's Jobs and their pods."""
     return f"{LABEL_SD_BUNDLE}={bundle}"
+
+
+def is_label(name: str) -> bool:
+    """Whether an object that becomes a label, such as a ModelBundle, may have this name."""
+    return re.fullmatch(LABEL_PATTERN, name) is not None
 
 
 def is_name(name: str) -> bool:

@@ -25,6 +25,9 @@ _PULL_FAILURES = frozenset({"ImagePullBackOff", "ErrImagePull"})
 #: Waiting reasons of a pod that is on its way.
 _UNDERWAY = frozenset({"ContainerCreating", "PodInitializing", ""})
 
+#: Crashes after which the next start is not expected to go better. Fewer may be a neighbour's doing.
+LOOP = 2
+
 #: A pod without an address this long after it was placed has something to tell in its events.
 STUCK_SECONDS = 10.0
 
@@ -50,6 +53,9 @@ def trouble(pod: Pod) -> Trouble | None:
         waiting = (container.get("state") or {}).get("waiting")
         if waiting and (waiting.get("reason") or "") not in _UNDERWAY:
             return _waiting(name, container, waiting)
+        if _keeps_crashing(container):
+            words = {"reason": "CrashLoopBackOff", "message": "it runs again, and is not ready"}
+            return _waiting(name, container, words)
     if status.get("phase") == "Failed" and status.get("reason"):
         return Trouble(status["reason"], f"pod {name}: {status.get('message') or status['reason']}", False)
     return None
@@ -66,7 +72,20 @@ def _waiting(name: str, container: Mapping[str, Any], waiting: Mapping[str, Any]
         words = ended.get("message") or ended.get("reason") or ""
         message += f"; it last ended with exit code {ended.get('exitCode')}"
         message += f" ({words})" if words else ""
-    return Trouble(reason, message[:2000], reason in _PERMANENT)
+    permanent = reason in _PERMANENT and not (reason == "CrashLoopBackOff" and _crashes(container) < LOOP)
+    return Trouble(reason, message[:2000], permanent)
+
+
+def _crashes(container: Mapping[str, Any]) -> int:
+    """How often the container ended with an error, as far as the kubelet remembers."""
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    failed = ended.get("exitCode") not in (None, 0)
+    return int(container.get("restartCount") or 0) if failed else 0
+
+
+def _keeps_crashing(container: Mapping[str, Any]) -> bool:
+    """Whether the container runs, or has just ended, between two crashes of many."""
+    return _crashes(container) >= LOOP and not container.get("ready")
 
 
 def is_stuck(pod: Pod, *, now: datetime.datetime) -> bool:
@@ -140,6 +159,37 @@ def age(pod: Pod, *, now: datetime.datetime) -> float:
     """Seconds since the pod was made."""
     created = parse_time(pod["metadata"].get("creationTimestamp") or "")
     return max(0.0, (now - created).total_seconds()) if created is not None else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StartPhases:
+    """How long the first phases of a pod's life took, in seconds; None while not known."""
+
+    schedule_seconds: float | None = None
+    image_seconds: float | None = None
+
+
+def start_phases(pod: Pod) -> StartPhases:
+    """From creation to a node; from there to a running container. A container that was started again tells
+    nothing of the second."""
+    status = pod.get("status") or {}
+    created = parse_time(pod["metadata"].get("creationTimestamp") or "")
+    placed = next(
+        (
+            parse_time(condition.get("lastTransitionTime") or "")
+            for condition in status.get("conditions") or ()
+            if condition.get("type") == "PodScheduled" and condition.get("status") == "True"
+        ),
+        None,
+    )
+    running = None
+    if restarts(pod) == 0:
+        for container in status.get("containerStatuses") or ():
+            running = parse_time(((container.get("state") or {}).get("running") or {}).get("startedAt") or "")
+    if created is None or placed is None:
+        return StartPhases()
+    image = (running - placed).total_seconds() if running is not None else None
+    return StartPhases((placed - created).total_seconds(), image)
 
 
 def parse_time(text: str) -> datetime.datetime | None:

@@ -4,10 +4,22 @@ Nothing else in the package reads the environment.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sd_operator.gpu_profiles import (
+    FAMILY_MEMORY,
+    HEADROOM,
+    TABLE,
+    UNKNOWN_FAMILY,
+    GpuSettings,
+    Profile,
+    parse_family_memory,
+    parse_headroom,
+    parse_profiles,
+)
 
 
 class Settings(BaseSettings):
@@ -37,14 +49,48 @@ class Settings(BaseSettings):
     )
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /metrics and /healthz.")
     workers: int = Field(
-        default=8, ge=1, le=256, description="How many objects are reconciled at the same time."
+        default=16, ge=1, le=256, description="How many objects are reconciled at the same time."
     )
     recheck_seconds: float = Field(
-        default=60.0,
+        default=600.0,
         ge=1,
-        description="Seconds between two looks at a settled object (spread by a fifth). They read, and "
-        "write only when something changed.",
+        description="Seconds between two looks at a settled object (spread by a fifth), beside those that "
+        "its own and its children's changes cause. They read what no watch tells, such as what the pods have "
+        "loaded, and write only when something changed.",
     )
+    audit_seconds: float = Field(
+        default=300.0,
+        ge=1,
+        description="Seconds between two comparisons of what the operator has in memory with what the "
+        "cluster has (spread by a fifth). A change that no watch told of is noticed this late; each "
+        "comparison lists the metadata of all objects.",
+    )
+    # Decoded by the validators, whose sentences name what is wrong in the JSON.
+    gpu_profiles: Annotated[tuple[Profile, ...], NoDecode, BeforeValidator(parse_profiles)] = Field(
+        default=TABLE,
+        description="Kinds of GPU that pods may ask for, a JSON list. Each has name, backend (Whole, MIG or "
+        "DRA), memory (of the largest device of the kind; an SDInstance that needs more than all of them is "
+        "refused), and optionally nodeSelector, tolerations and runtimeClassName. Whole: resource (default "
+        "nvidia.com/gpu), memoryLabel (label of nodes with the memory of their GPUs in MiB). MIG: resource. "
+        "DRA: deviceClass and driver (both default to gpu.nvidia.com). Empty: the built-in table for NVIDIA.",
+    )
+    gpu_headroom: Annotated[str, AfterValidator(parse_headroom)] = Field(
+        default=HEADROOM,
+        description="GPU memory that is added to what the checkpoint's family needs, a quantity: what CUDA "
+        "itself takes. Not added to an SDInstance's spec.gpu.memory.",
+    )
+    gpu_family_memory: Annotated[dict[str, str], NoDecode, BeforeValidator(parse_family_memory)] = Field(
+        default=dict(FAMILY_MEMORY),
+        description="GPU memory that checkpoints of a family need, quantities by family, a JSON object that "
+        f"replaces the default whole. A family that is not in it needs {UNKNOWN_FAMILY}.",
+    )
+
+    @property
+    def gpu(self) -> GpuSettings:
+        """What they say about GPUs."""
+        return GpuSettings(
+            profiles=self.gpu_profiles, headroom=self.gpu_headroom, family_memory=self.gpu_family_memory
+        )
 
 
 def load() -> Settings:

@@ -1,12 +1,13 @@
-"""Every Kopf handler: an event becomes the key of its owner on the queue, and nothing else happens here.
+"""Where events arrive: each goes into the cache, then as the key of its owner on the queue.
 
-Kopf watches and runs the process. There are no change handlers, timers or daemons, so Kopf writes nothing to
-any object: no finalizers, no annotations. What was lost or replayed does not matter; a reconcile observes.
+Kopf watches our own kinds and runs the process. There are no change handlers, timers or daemons, so Kopf
+writes nothing to any object: no finalizers, no annotations. Events of children come from following.py, and
+what neither has told from auditing.py. What was replayed is dropped; a reconcile observes.
 """
 
 import datetime
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,9 @@ import kopf
 
 from sd_operator import names
 from sd_operator.bundle.observe import bundle_names
-from sd_operator.names import Key
+from sd_operator.cache import Cache, News
+from sd_operator.cluster import WATCH_SECONDS, Object
+from sd_operator.names import Key, Resource
 from sd_operator.references import References
 from sd_operator.workqueue import WorkQueue
 
@@ -23,30 +26,16 @@ CHILD_DELAY = 0.1
 #: Changes in who uses a bundle only change its status.
 USERS_DELAY = 1.0
 
-#: Seconds after which the API server ends a watch and Kopf opens the next one.
-SERVER_TIMEOUT = 240
-#: A watch that was not renewed for this long is dead: Kopf renews after SERVER_TIMEOUT at the latest.
-OLDEST_WATCH = 3 * SERVER_TIMEOUT
-
-WATCHED = (
-    names.SDINSTANCE,
-    names.MODELBUNDLE,
-    names.DEPLOYMENT,
-    names.SERVICE,
-    names.CLAIM,
-    names.JOB,
-    names.POD,
-)
-#: Watched with our label only.
-CHILDREN = WATCHED[2:]
+#: A watch that was not renewed for this long is dead: the server ends each after WATCH_SECONDS at the latest.
+OLDEST_WATCH = 3 * WATCH_SECONDS
 
 
 class WatchAges:
     """When each kind's watch was last known to live: opened, or brought an event."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, resources: Iterable[Resource], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._last = {resource.plural: clock() for resource in WATCHED}
+        self._last = {resource.plural: clock() for resource in resources}
 
     def seen(self, plural: str) -> None:
         """The watch of this kind lives."""
@@ -68,9 +57,9 @@ def settings_for_kopf(settings: kopf.OperatorSettings) -> None:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
-    settings.queueing.idle_timeout = 0.3
-    settings.watching.server_timeout = SERVER_TIMEOUT
-    settings.watching.client_timeout = SERVER_TIMEOUT + 60
+    settings.queueing.idle_timeout = 0.1
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.client_timeout = WATCH_SECONDS + 60
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 60
@@ -78,12 +67,70 @@ def settings_for_kopf(settings: kopf.OperatorSettings) -> None:
     settings.persistence.finalizer = f"{names.GROUP}/unused"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=names.GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=names.GROUP)
-    for resource in CHILDREN:
-        group, _, version = resource.api_version.rpartition("/")
-        settings.watching.label_selectors[group, version, resource.plural] = names.MANAGED_SELECTOR
 
 
-def registry(queue: WorkQueue[Key], references: References, ages: WatchAges) -> kopf.OperatorRegistry:
+class Events:
+    """Where every event ends."""
+
+    def __init__(self, cache: Cache, queue: WorkQueue[Key], references: References) -> None:
+        self._cache = cache
+        self._queue = queue
+        self._references = references
+
+    def deliver(self, resource: Resource, type: str | None, manifest: Object) -> None:
+        """An object came, changed or went, or (type None) was there when Kopf listed."""
+        gone = type == "DELETED"
+        news = self._cache.remove(resource, manifest) if gone else self._cache.put(resource, manifest)
+        if news is News.STALE:
+            return
+        # Each object is listed at the start, and again after a gap, and has its own look then.
+        listed = type is None and news is News.KNOWN
+        if resource == names.SDINSTANCE:
+            self._instance(manifest, gone=gone, listed=listed)
+        elif resource == names.MODELBUNDLE:
+            self._bundle(manifest, gone=gone, listed=listed)
+        else:
+            self._child(resource, manifest)
+
+    def _instance(self, manifest: Object, *, gone: bool, listed: bool) -> None:
+        """It has work, and so have the bundles whose users changed."""
+        key = _key(names.SDINSTANCE, manifest)
+        for bundle in self._references.note(key, frozenset() if gone else bundle_names(manifest)):
+            if not listed:
+                self._queue.add(bundle, after=USERS_DELAY)
+        self._own(key, manifest, gone=gone, listed=listed)
+
+    def _bundle(self, manifest: Object, *, gone: bool, listed: bool) -> None:
+        """It has work, and so have its users when it concerns them."""
+        key = _key(names.MODELBUNDLE, manifest)
+        if self._references.changed(key, None if gone else manifest) and not listed:
+            for user in self._references.users(key):
+                self._queue.add(user)
+        self._own(key, manifest, gone=gone, listed=listed)
+
+    def _own(self, key: Key, manifest: Object, *, gone: bool, listed: bool) -> None:
+        if self._references.renewed(key, None if gone else manifest):
+            self._queue.add(key, urgent=not gone and not is_observed(manifest))
+        elif not listed:
+            # What came with no new spec is mostly the operator's own status: its children's news may join it.
+            self._queue.add(key, after=CHILD_DELAY)
+
+    def _child(self, resource: Resource, manifest: Object) -> None:
+        """Its owner, named by our labels, looks at it."""
+        namespace = manifest["metadata"]["namespace"]
+        labels = manifest["metadata"].get("labels") or {}
+        instance, bundle = labels.get(names.LABEL_SD_INSTANCE), labels.get(names.LABEL_SD_BUNDLE)
+        if instance:
+            self._queue.add(Key(names.SDINSTANCE.kind, namespace, instance), after=CHILD_DELAY)
+        if bundle:
+            key = Key(names.MODELBUNDLE.kind, namespace, bundle)
+            self._queue.add(key, after=CHILD_DELAY)
+            if resource == names.CLAIM:
+                for user in self._references.users(key):
+                    self._queue.add(user, after=CHILD_DELAY)
+
+
+def registry(events: Events, ages: WatchAges) -> kopf.OperatorRegistry:
     """All handlers."""
     handlers = kopf.OperatorRegistry()
 
@@ -95,15 +142,11 @@ def registry(queue: WorkQueue[Key], references: References, ages: WatchAges) -> 
 
     async def on_instance(event: Mapping[str, Any], **_: Any) -> None:
         ages.seen(names.SDINSTANCE.plural)
-        instance_event(queue, references, event)
+        events.deliver(names.SDINSTANCE, event["type"], event["object"])
 
     async def on_bundle(event: Mapping[str, Any], **_: Any) -> None:
         ages.seen(names.MODELBUNDLE.plural)
-        bundle_event(queue, references, event)
-
-    async def on_child(event: Mapping[str, Any], resource: kopf.Resource, **_: Any) -> None:
-        ages.seen(resource.plural)
-        child_event(queue, references, event)
+        events.deliver(names.MODELBUNDLE, event["type"], event["object"])
 
     async def on_startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings_for_kopf(settings)
@@ -112,51 +155,17 @@ def registry(queue: WorkQueue[Key], references: References, ages: WatchAges) -> 
     kopf.on.login(registry=handlers)(login)
     kopf.on.event(names.GROUP, names.VERSION, names.SDINSTANCE.plural, registry=handlers)(on_instance)
     kopf.on.event(names.GROUP, names.VERSION, names.MODELBUNDLE.plural, registry=handlers)(on_bundle)
-    for resource in CHILDREN:
-        group, _, version = resource.api_version.rpartition("/")
-        kopf.on.event(group, version, resource.plural, registry=handlers)(on_child)
     return handlers
 
 
-def instance_event(queue: WorkQueue[Key], references: References, event: Mapping[str, Any]) -> None:
-    """An SDInstance came, changed or went: it has work, and so have the bundles whose users changed."""
-    manifest = event["object"]
-    key = _key(names.SDINSTANCE, manifest)
-    gone = event["type"] == "DELETED"
-    for bundle in references.note(key, frozenset() if gone else bundle_names(manifest)):
-        queue.add(bundle, after=USERS_DELAY)
-    # What came with no new spec is mostly the operator's own status: its children's news may join it.
-    queue.add(key, after=0 if references.renewed(key, None if gone else manifest) else CHILD_DELAY)
+def is_observed(manifest: Mapping[str, Any]) -> bool:
+    """Whether the status speaks of the spec as it is now."""
+    status = manifest.get("status")
+    told = status.get("observedGeneration") if isinstance(status, Mapping) else None
+    return bool(told == manifest["metadata"].get("generation"))
 
 
-def bundle_event(queue: WorkQueue[Key], references: References, event: Mapping[str, Any]) -> None:
-    """A ModelBundle came, changed or went: it has work, and so have its users when it concerns them."""
-    manifest = event["object"]
-    key = _key(names.MODELBUNDLE, manifest)
-    gone = event["type"] == "DELETED"
-    if references.changed(key, None if gone else manifest):
-        for user in references.users(key):
-            queue.add(user)
-    queue.add(key, after=0 if references.renewed(key, None if gone else manifest) else CHILD_DELAY)
-
-
-def child_event(queue: WorkQueue[Key], references: References, event: Mapping[str, Any]) -> None:
-    """A child came, changed or went: its owner, named by our labels, looks at it."""
-    manifest = event["object"]
-    namespace = manifest["metadata"]["namespace"]
-    labels = manifest["metadata"].get("labels") or {}
-    instance, bundle = labels.get(names.LABEL_SD_INSTANCE), labels.get(names.LABEL_SD_BUNDLE)
-    if instance:
-        queue.add(Key(names.SDINSTANCE.kind, namespace, instance), after=CHILD_DELAY)
-    if bundle:
-        key = Key(names.MODELBUNDLE.kind, namespace, bundle)
-        queue.add(key, after=CHILD_DELAY)
-        if manifest.get("kind") == names.CLAIM.kind:
-            for user in references.users(key):
-                queue.add(user, after=CHILD_DELAY)
-
-
-def _key(resource: names.Resource, manifest: Mapping[str, Any]) -> Key:
+def _key(resource: Resource, manifest: Mapping[str, Any]) -> Key:
     metadata = manifest["metadata"]
     return Key(resource.kind, metadata["namespace"], metadata["name"])
 
@@ -173,7 +182,7 @@ def _session(info: kopf.ConnectionInfo, ages: WatchAges) -> kopf.AiohttpSession:
     trace.on_request_end.append(answered)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
-        headers=info.as_http_headers(),
+        headers={**info.as_http_headers(), "Accept-Encoding": "identity"},
         trace_configs=[trace],
     )
     return kopf.AiohttpSession(

@@ -1,17 +1,18 @@
 """A queue of keys: each key at most once in it and with at most one worker on it.
 
 A key added while its worker runs is run once more afterwards, so no change is missed and none is worked on
-twice at the same time. Failures are retried with exponential backoff and jitter; `add(after=…)` is for
-looking again later. Errors of the kinds `foreseen` are logged in one line, all others with their traceback.
-Knows nothing of what a key means.
+twice at the same time. Urgent keys come before others, and groups of keys take turns (lanes.py). Failures are
+retried with exponential backoff and jitter; `add(after=…)` is for looking again later. Errors of the kinds
+`foreseen` are logged in one line, all others with their traceback. Knows nothing of what a key means.
 """
 
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
+
+from sd_operator.lanes import Lanes
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,14 @@ K = TypeVar("K", bound=Hashable)
 
 #: Works on one key; returns the seconds after which it wants to see the key again, or None.
 Handler = Callable[[K], Awaitable[float | None]]
+
+
+def _one_group(_: Hashable) -> Hashable:
+    return None
+
+
+def _unheard(_: float) -> None:
+    return None
 
 
 class WorkQueue(Generic[K]):
@@ -34,6 +43,8 @@ class WorkQueue(Generic[K]):
         grace: float = 10.0,
         spread: Callable[[], float] = random.random,
         foreseen: tuple[type[Exception], ...] = (),
+        group: Callable[[K], Hashable] = _one_group,
+        waited: Callable[[float], None] = _unheard,
     ) -> None:
         self._handler = handler
         self._worker_count = workers
@@ -42,11 +53,14 @@ class WorkQueue(Generic[K]):
         self._grace = grace
         self._spread = spread
         self._foreseen = foreseen
-        self._ready: deque[K] = deque()
-        self._queued: set[K] = set()
+        self._waited = waited
+        self._ready: Lanes[K] = Lanes(group)
+        #: since when a key waits for a worker
+        self._since: dict[K, float] = {}
         self._running: set[K] = set()
-        self._again: set[K] = set()
-        self._timers: dict[K, asyncio.TimerHandle] = {}
+        #: keys to be run once more, and whether that is urgent
+        self._again: dict[K, bool] = {}
+        self._timers: dict[K, tuple[asyncio.TimerHandle, bool]] = {}
         self._failures: dict[K, int] = {}
         self._wakeup = asyncio.Event()
         self._closed = False
@@ -55,7 +69,7 @@ class WorkQueue(Generic[K]):
     @property
     def depth(self) -> int:
         """Keys waiting for a worker."""
-        return len(self._queued) + len(self._again)
+        return len(self._ready) + len(self._again)
 
     @property
     def delayed(self) -> int:
@@ -63,27 +77,35 @@ class WorkQueue(Generic[K]):
         return len(self._timers)
 
     @property
+    def failing(self) -> int:
+        """Keys whose last pass failed."""
+        return len(self._failures)
+
+    @property
     def alive(self) -> bool:
         """Whether every worker still works."""
         return len(self._workers) == self._worker_count and not any(task.done() for task in self._workers)
 
-    def add(self, key: K, *, after: float = 0.0) -> None:
+    def add(self, key: K, *, after: float = 0.0, urgent: bool = False) -> None:
         """Have the key worked on now, or `after` seconds from now; the earlier of two wishes wins."""
         if self._closed:
             return
         if after > 0:
-            if key not in self._queued:
-                self._delay(key, after)
+            if key not in self._ready:
+                self._delay(key, after, urgent)
+            elif urgent:
+                self._ready.add(key, urgent=True)
             return
-        timer = self._timers.pop(key, None)
+        timer, hurried = self._timers.pop(key, (None, False))
         if timer is not None:
             timer.cancel()
+        urgent = urgent or hurried
         if key in self._running:
-            self._again.add(key)
-        elif key not in self._queued:
-            self._queued.add(key)
-            self._ready.append(key)
-            self._wakeup.set()
+            self._again[key] = urgent or self._again.get(key, False)
+            return
+        self._ready.add(key, urgent=urgent)
+        self._since.setdefault(key, asyncio.get_running_loop().time())
+        self._wakeup.set()
 
     async def __aenter__(self) -> "WorkQueue[K]":
         self._workers = [
@@ -98,11 +120,11 @@ class WorkQueue(Generic[K]):
     async def close(self) -> None:
         """Take nothing more, let the running finish within the grace period, then cancel them."""
         self._closed = True
-        for timer in self._timers.values():
+        for timer, _ in self._timers.values():
             timer.cancel()
         self._timers.clear()
         self._ready.clear()
-        self._queued.clear()
+        self._since.clear()
         self._again.clear()
         self._wakeup.set()
         if self._workers:
@@ -111,18 +133,20 @@ class WorkQueue(Generic[K]):
                 task.cancel()
             await asyncio.gather(*self._workers, return_exceptions=True)
 
-    def _delay(self, key: K, after: float) -> None:
+    def _delay(self, key: K, after: float, urgent: bool) -> None:
         loop = asyncio.get_running_loop()
-        timer = self._timers.get(key)
+        timer, hurried = self._timers.get(key, (None, False))
+        urgent = urgent or hurried
+        if timer is not None and timer.when() <= loop.time() + after:
+            self._timers[key] = (timer, urgent)
+            return
         if timer is not None:
-            if timer.when() <= loop.time() + after:
-                return
             timer.cancel()
-        self._timers[key] = loop.call_later(after, self._due, key)
+        self._timers[key] = (loop.call_later(after, self._due, key), urgent)
 
     def _due(self, key: K) -> None:
-        del self._timers[key]
-        self.add(key)
+        _, urgent = self._timers.pop(key)
+        self.add(key, urgent=urgent)
 
     async def _work(self) -> None:
         while not self._closed:
@@ -130,16 +154,15 @@ class WorkQueue(Generic[K]):
                 self._wakeup.clear()
                 await self._wakeup.wait()
                 continue
-            key = self._ready.popleft()
-            self._queued.discard(key)
+            key = self._ready.pop()
+            self._waited(asyncio.get_running_loop().time() - self._since.pop(key))
             self._running.add(key)
             try:
                 await self._handle(key)
             finally:
                 self._running.discard(key)
                 if key in self._again:
-                    self._again.discard(key)
-                    self.add(key)
+                    self.add(key, urgent=self._again.pop(key))
 
     async def _handle(self, key: K) -> None:
         try:

@@ -6,7 +6,8 @@ are caught, with `from`.
 """
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 #: Of a value that an error message repeats.
 _LONGEST_VALUE = 100
@@ -26,6 +27,18 @@ def shown(value: object) -> str:
 def shown_name(name: str) -> str:
     """A field's name, which may be a client's: as it is, or cut like a value."""
     return name if len(name) <= _LONGEST_VALUE else f"{name[: _LONGEST_VALUE - 1]}…"
+
+
+def complaint(problem: Mapping[str, Any], *, whole: str = "body") -> str:
+    """Field, value and what is allowed, of one complaint of pydantic; `whole` is what the fields are in."""
+    if problem["type"] == "json_invalid":
+        at = f" at character {problem['loc'][-1]}" if problem["loc"] else ""
+        return f"{whole}: not JSON: {problem['ctx']['error']}{at}"
+    place = shown_name(".".join(str(part) for part in problem["loc"] if part not in ("body", "query")))
+    message = problem["msg"][:1].lower() + problem["msg"][1:]
+    if problem["type"] == "missing":
+        return f"{place or whole}: {message}"
+    return f"{place or whole}: {shown(problem['input'])} is not accepted: {message}"
 
 
 class SdError(Exception):
@@ -56,6 +69,11 @@ class CheckpointError(SdError):
     """A model file cannot be loaded: unreadable, of an unsupported family, or with wrong tensors."""
 
     reason = "CheckpointInvalid"
+
+
+class CheckpointUnavailable(CheckpointError):
+    """The wished bytes cannot be read from where they should be, now: missing, unreadable, or others. It may
+    pass, as volumes recover and files are fetched again."""
 
 
 class NotLoaded(SdError):

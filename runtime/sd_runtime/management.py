@@ -1,39 +1,45 @@
-"""The management door (:9091): probes, metrics, and the state that the operator reads. Not for users.
+"""The management door (:9091): probes, metrics, the state that the operator reads and the wishes that it
+sends. Not for users.
 
-Only /v1/state needs a token: the others say nothing that a pod's neighbours may not know.
+What begins with /v1 needs a token: the others say nothing that a pod's neighbours may not know.
 """
 
+import asyncio
 import hashlib
 import hmac
+from collections.abc import Iterable
 from ipaddress import ip_address
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from sd_runtime import __version__
-from sd_runtime.a1111.checkpoints import Shelf
+from sd_runtime import __version__, desired
+from sd_runtime.desired import DesiredUpdate
 from sd_runtime.guards.auth import CredentialFiles
+from sd_runtime.guards.body_limit import BodyLimit
 from sd_runtime.guards.last_resort import LastResort
 from sd_runtime.guards.refusal import refusal
-from sd_runtime.health import RuntimeState
-from sd_runtime.metrics import Metrics
+from sd_runtime.health import Health
+from sd_runtime.models import volume
 from sd_runtime.routes import errors
+from sd_runtime.routes.services import Services
+from sd_runtime.switching import Switcher
+
+#: A client that stops in the midst of its body is given up after this.
+_BODY_PAUSE_SECONDS = 10.0
 
 
-def create_management_app(
-    *,
-    state: RuntimeState,
-    shelf: Shelf,
-    metrics: Metrics,
-    token_sha256: str,
-    credentials: CredentialFiles | None,
-) -> FastAPI:
-    """The application; `token_sha256` is the hex digest of the bearer token, "" opens the state to loopback
-    only; `credentials` are those of the users' door, None when it wants none."""
+def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
+    """The application. The digest of its bearer token is a setting; where that is empty, only loopback
+    clients may read the state and send wishes."""
+    state, settings = services.state, services.settings
+    credentials = CredentialFiles(settings.auth_dir) if settings.auth == "required" else None
     app = FastAPI(
         title="Stable Diffusion runtime, management", version=__version__, docs_url=None, redoc_url=None
     )
+    app.add_middleware(BodyLimit, limit=desired.MAX_BYTES, seconds=_BODY_PAUSE_SECONDS)
     app.add_middleware(LastResort)
     errors.install(app)
 
@@ -44,41 +50,82 @@ def create_management_app(
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        """200 when pictures can be made now, and somebody can ask for them."""
+        """200 when pictures can be made now, and somebody can ask for them; also of a process that drains.
+
+        A pod that is ended leaves its Service whatever this says. While no other pod serves, the Service
+        falls back to those that are ended and still ready: they answer 503 with Retry-After, where otherwise
+        nobody would answer.
+        """
         complaint = credentials and credentials.complaint()
         if complaint:
             return PlainTextResponse(complaint, status_code=503)
-        ready = state.accepts_work
-        word = "ready" if ready else "draining" if state.draining else state.health.value
+        ready = state.health is Health.READY
+        word = "draining" if state.draining else "ready" if ready else state.health.value
         return PlainTextResponse(word, status_code=200 if ready else 503)
 
     @app.get("/metrics")
     async def prometheus() -> Response:
         """The process's metrics."""
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/v1/state")
     async def get_state(request: Request) -> Response:
-        """Health, the resident checkpoint and the device."""
-        if not _may_read_state(request, token_sha256):
-            headers = {"WWW-Authenticate": "Bearer"}
-            return refusal(401, "Unauthorized", "the management token is needed", headers)
-        return JSONResponse(describe(state, shelf) | describe_credentials(credentials))
+        """What is served, what is wished, what lies on the volumes."""
+        if not _is_admitted(request, settings.management_token_sha256):
+            return _stranger()
+        return JSONResponse(await _whole_state(services, credentials))
+
+    @app.put("/v1/desired")
+    async def put_desired(request: Request) -> Response:
+        """Wishes for a checkpoint and options: 200 when that is in effect already, or wished already; 202
+        when it is yet to be done."""
+        if not _is_admitted(request, settings.management_token_sha256):
+            return _stranger()
+        body = await request.body()
+        # In a thread, because where a path leads is asked of a volume that may be slow.
+        update = await asyncio.to_thread(desired.decode, DesiredUpdate, body, settings.model_roots)
+        to_do = switcher.accept(update.wish(), generation=update.generation)
+        told = await _whole_state(services, credentials)
+        return JSONResponse(told, status_code=202 if to_do else 200)
 
     return app
 
 
-def describe(state: RuntimeState, shelf: Shelf) -> dict[str, object]:
-    """/v1/state."""
-    loaded = state.loaded
+async def _whole_state(services: Services, credentials: CredentialFiles | None) -> dict[str, object]:
+    files = await asyncio.to_thread(describe_files, services.settings.model_roots)
+    return describe(services) | describe_credentials(credentials) | {"files": files}
+
+
+def describe(services: Services) -> dict[str, object]:
+    """The part of /v1/state that is in memory."""
+    state = services.state
+    loaded, wished, startup = state.loaded, state.desired, state.startup
     return {
         "health": state.health.value,
-        "checkpoint": loaded and {"path": shelf.relative(loaded.path), "sha256": loaded.sha256},
+        "checkpoint": loaded and {"path": services.shelf.relative(loaded.path), "sha256": loaded.sha256},
         "error": state.error,
         "device": loaded
         and {"type": loaded.device.type, "name": loaded.device.name, "dtype": loaded.device.dtype},
         "version": __version__,
+        "desired": {
+            "revision": wished.revision,
+            "generation": wished.generation,
+            "inEffect": wished.in_effect,
+            "error": wished.error,
+        },
+        "optionErrors": [{"name": each.name, "message": each.message} for each in state.option_errors],
+        "startup": startup
+        and {"loadSeconds": startup.load_seconds, "warmUpSeconds": startup.warm_up_seconds},
+        "draining": state.draining,
     }
+
+
+def describe_files(roots: Iterable[Path]) -> list[dict[str, str]]:
+    """The part of /v1/state about the volumes: the files of their manifests that are there now."""
+    return [
+        {"root": str(root), "path": entry.path, "sha256": entry.sha256, "type": entry.type}
+        for root, entry in volume.present(roots)
+    ]
 
 
 def describe_credentials(credentials: CredentialFiles | None) -> dict[str, object]:
@@ -89,7 +136,11 @@ def describe_credentials(credentials: CredentialFiles | None) -> dict[str, objec
     return {"credentials": "Missing" if complaint else "Present", "credentialsError": complaint}
 
 
-def _may_read_state(request: Request, token_sha256: str) -> bool:
+def _stranger() -> Response:
+    return refusal(401, "Unauthorized", "the management token is needed", {"WWW-Authenticate": "Bearer"})
+
+
+def _is_admitted(request: Request, token_sha256: str) -> bool:
     if not token_sha256:
         return request.client is not None and _is_loopback(request.client.host)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")

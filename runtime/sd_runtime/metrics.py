@@ -4,6 +4,7 @@ Counted, not explained: the meaning is in each metric's help text. Knows no HTTP
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -47,6 +48,23 @@ class Metrics:
             "sd_images_not_saved", "Pictures that could not be written to the output folder."
         )
 
+        self._switches = Counter(
+            "sd_checkpoint_switches",
+            "Tries to change the served checkpoint, repeated ones included: done, failed (the one before is"
+            " served, or none; a first load that fails counts too), or superseded by a newer wish before they"
+            " were done.",
+            ["result"],
+            registry=self.registry,
+        )
+        self._load_seconds = Gauge(
+            "sd_checkpoint_load_seconds", "How long the last checkpoint took to load.", registry=self.registry
+        )
+        self._warm_up_seconds = Gauge(
+            "sd_checkpoint_warm_up_seconds",
+            "How long the warm-up picture of the last checkpoint took.",
+            registry=self.registry,
+        )
+
     def _counter(self, name: str, meaning: str) -> Counter:
         return Counter(name, meaning, registry=self.registry)
 
@@ -62,6 +80,15 @@ class Metrics:
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """From now on the depth of the queue is asked for when metrics are read."""
         self._depth.set_function(depth)
+
+    def checkpoint_loaded(self, *, load_seconds: float, warm_up_seconds: float) -> None:
+        """A checkpoint became resident and made its warm-up picture."""
+        self._load_seconds.set(load_seconds)
+        self._warm_up_seconds.set(warm_up_seconds)
+
+    def checkpoint_switched(self, *, result: Literal["done", "failed", "superseded"]) -> None:
+        """A try to change the served checkpoint ended in this way."""
+        self._switches.labels(result=result).inc()
 
     def answered(self, *, route: str, code: int) -> None:
         """One request was answered."""

@@ -6,9 +6,9 @@ each.
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -22,14 +22,22 @@ class Settings(BaseSettings):
     #: Folders laid out as A1111 lays them out (models/Stable-diffusion/…), separated by colons. What they
     #: hold is listed to clients; a checkpoint is named by its path below the first root that holds it.
     model_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    #: The checkpoint file to load at start: an absolute path.
-    checkpoint: Path
+    #: The checkpoint file to serve, where no operator says which: an absolute path. Either this or
+    #: `desired_file` must be given.
+    checkpoint: Path | None = None
+    #: A JSON file with what to serve at start: {"revision": …, "checkpoint": {"path": …, "sha256": …},
+    #: "options": {…}}. Read once; later wishes come over the management port.
+    desired_file: Path | None = None
+    #: `on`: a small picture is made before a loaded checkpoint is served, so that one that cannot make
+    #: pictures is found out, and the first request is not slower than the others.
+    warm_up: Literal["on", "off"] = "on"
     #: `auto` takes a CUDA device when there is one; `cuda` fails to load without one.
     device: Literal["auto", "cuda", "cpu"] = "auto"
     #: Where pictures are saved: txt2img-images/<date>/ below it.
     output_dir: Path = Path("/outputs")
-    #: Address to listen on, for both ports.
-    host: str = "0.0.0.0"
+    #: Address to listen on, for both ports; empty: every one of the machine, IPv4 and IPv6, because a pod's
+    #: may be of either family.
+    host: str = ""
     #: The port users' tools speak to.
     port: int = Field(default=7860, ge=0, le=65535)
     #: The port for probes, metrics and the operator.
@@ -45,7 +53,8 @@ class Settings(BaseSettings):
     #: Requests accepted and not yet answered; one more is refused with 429.
     queue_limit: int = Field(default=64, ge=1, le=10_000)
     #: Seconds that accepted requests may still take after SIGTERM; must end before the pod's grace period.
-    #: The default suits Kubernetes' own of 30 s; the operator gives pods 120 s, and this 110 s.
+    #: The default suits Kubernetes' own of 30 s; the operator sets spec.rollout.drainTimeoutSeconds (600 by
+    #: default), and gives the pod a grace period a little longer.
     drain_seconds: float = Field(default=25.0, ge=0, le=86_400)
     #: Least severity that is logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -55,10 +64,10 @@ class Settings(BaseSettings):
     def _split_roots(cls, value: object) -> object:
         return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
 
-    @field_validator("checkpoint")
+    @field_validator("checkpoint", "desired_file")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        if not value.is_absolute():
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
             raise ValueError("must be an absolute path")
         return value
 
@@ -68,3 +77,10 @@ class Settings(BaseSettings):
         if value and not _SHA256.fullmatch(value.lower()):
             raise ValueError("must be 64 hexadecimal digits, or empty")
         return value.lower()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.checkpoint is None) == (self.desired_file is None):
+            given = "neither is" if self.checkpoint is None else "both are"
+            raise ValueError(f"exactly one of SD_CHECKPOINT and SD_DESIRED_FILE must be given; {given}")
+        return self

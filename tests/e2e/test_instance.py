@@ -30,15 +30,17 @@ def test_auth_without_a_secret_is_refused_by_the_api_server(kube: Kube) -> None:
         kube.apply(instance("open", access={"auth": "Required"}))
 
 
-def test_scale_one_two_zero_one(kube: Kube) -> None:
+def test_scale_one_three_one_zero_one(kube: Kube) -> None:
     serve(kube)
-    kube.run("scale", "sdinstance/shapes", "--replicas=2")
-    kube.wait(
-        lambda: kube.get("sdinstance", "shapes")["status"].get("replicas") == 2,
-        "two replicas in the status",
-        120,
-    )
-    kube.wait(lambda: len(kube.pods("shapes")) == 2, "two pods", 60)
+    for replicas in (3, 1):
+        kube.run("scale", "sdinstance/shapes", f"--replicas={replicas}")
+        kube.wait(
+            lambda wanted=replicas: kube.get("sdinstance", "shapes")["status"]["models"]["loaded"] == wanted,
+            f"{replicas} loaded",
+            180,
+        )
+        kube.wait(lambda wanted=replicas: len(kube.pods("shapes")) == wanted, f"{replicas} pods", 60)
+        assert kube.condition("sdinstance", "shapes", "Ready")["status"] == "True"
     kube.run("scale", "sdinstance/shapes", "--replicas=0")
     kube.wait(
         lambda: kube.condition("sdinstance", "shapes", "Ready").get("reason") == "ScaledToZero",

@@ -10,9 +10,9 @@ from sd_modelfiles.place import path_of
 from sd_operator.api.base import Model, ObjectMeta
 from sd_operator.api.conditions import Condition
 from sd_operator.api.kubernetes import DNSLabel
-from sd_operator.api.quantity import PATTERN as QUANTITY_PATTERN
 from sd_operator.api.schema import list_map, rules
 from sd_operator.api.source import Source
+from sd_operator.quantity import PATTERN as QUANTITY_PATTERN
 
 #: How many users a bundle's status names.
 MAX_USED_BY = 100

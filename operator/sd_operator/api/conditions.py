@@ -4,7 +4,8 @@
 - Reconciling is True while the operator or the cluster works towards that, or waits for what may come.
 - Stalled is True when nothing will change until a person changes something; the message says what.
 
-At most one of the three is True. All three are always there, each with the generation it speaks about.
+All three are always there, each with the generation it speaks about. Ready and Reconciling can hold
+together: a service that answers while more of its replicas start. Stalled excludes both.
 """
 
 import datetime
@@ -36,11 +37,13 @@ class Verdict:
     state: State
     reason: str
     message: str
+    #: Of an object that is ready: what is still under way, as reason and message.
+    underway: tuple[str, str] | None = None
 
 
-def ready(reason: Reason, message: str) -> Verdict:
-    """It does what it should."""
-    return Verdict(State.READY, reason.value, message)
+def ready(reason: Reason, message: str, *, underway: tuple[str, str] | None = None) -> Verdict:
+    """It does what it should; `underway` tells what goes on besides."""
+    return Verdict(State.READY, reason.value, message, underway)
 
 
 def reconciling(reason: Reason | str, message: str) -> Verdict:
@@ -89,16 +92,15 @@ def conditions(
     before = {condition.type: condition for condition in previous}
     result = []
     for state in State:
-        holds = verdict.state is state
-        speaks = holds or state is State.READY
+        reason, message, holds = _said_of(state, verdict)
         status: Literal["True", "False"] = "True" if holds else "False"
         old = before.get(state.value)
         result.append(
             Condition(
                 type=state.value,
                 status=status,
-                reason=verdict.reason if speaks else Reason.AS_EXPECTED.value,
-                message=_cut(verdict.message) if speaks else "",
+                reason=reason,
+                message=_cut(message),
                 last_transition_time=(
                     old.last_transition_time if old is not None and old.status == status else time
                 ),
@@ -106,6 +108,17 @@ def conditions(
             )
         )
     return result
+
+
+def _said_of(state: State, verdict: Verdict) -> tuple[str, str, bool]:
+    """Reason, message and truth of one condition."""
+    if verdict.state is state:
+        return verdict.reason, verdict.message, True
+    if state is State.READY:
+        return verdict.reason, verdict.message, False
+    if state is State.RECONCILING and verdict.underway is not None:
+        return (*verdict.underway, True)
+    return Reason.AS_EXPECTED.value, "", False
 
 
 def _cut(message: str) -> str:

@@ -132,8 +132,9 @@ def definition(
     name_rule: tuple[str, str],
     columns: tuple[tuple[str, str, str, int], ...],
     scale: bool,
+    selectable: tuple[str, ...] = (),
 ) -> Schema:
-    """The CustomResourceDefinition of one kind."""
+    """The CustomResourceDefinition of one kind; `selectable`: fields for kubectl's --field-selector."""
     schema = _object_schema(model)
     schema.update(rules(name_rule))
     subresources: Schema = {"status": {}}
@@ -167,6 +168,11 @@ def definition(
                         {"name": name, "type": kind, "jsonPath": path, "priority": priority}
                         for name, kind, path, priority in columns
                     ],
+                    **(
+                        {"selectableFields": [{"jsonPath": path} for path in selectable]}
+                        if selectable
+                        else {}
+                    ),
                     "subresources": subresources,
                     "schema": {"openAPIV3Schema": schema},
                 }
@@ -209,12 +215,15 @@ def definitions() -> dict[str, Schema]:
                 ("Replicas", "integer", ".status.replicas", 0),
                 ("Loaded", "integer", ".status.models.loaded", 0),
                 ("Checkpoint", "string", ".spec.checkpoint.file", 0),
+                ("VRAM", "string", ".status.vram.requested", 0),
                 ("Device", "string", ".status.acceleration.device", 0),
                 _LAST_COLUMNS[0],
+                ("Backend", "string", ".status.vram.backend", 1),
                 ("Endpoint", "string", ".status.endpoint", 1),
                 _LAST_COLUMNS[1],
             ),
             scale=True,
+            selectable=(".spec.checkpoint.bundle", ".spec.checkpoint.file", ".spec.gpu.backend"),
         ),
     }
 

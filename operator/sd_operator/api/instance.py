@@ -1,20 +1,39 @@
 """SDInstance: one Stable Diffusion service."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from sd_operator import names
+from sd_operator.api.access import Access
 from sd_operator.api.base import Model, ObjectMeta
-from sd_operator.api.conditions import Condition
+from sd_operator.api.gpu import GPU_RULES, Gpu
+from sd_operator.api.instance_status import SDInstanceStatus
 from sd_operator.api.kubernetes import (
+    AnnotationMap,
     DNSLabel,
+    EnvVar,
     LabelMap,
     LocalObjectReference,
     OpaqueObject,
     ResourceRequirements,
     Toleration,
 )
+from sd_operator.api.outputs import OUTPUTS_RULES, Outputs
+from sd_operator.api.rollout import Rollout, Strategy
 from sd_operator.api.schema import list_map, rules
+
+#: The runtime knows which options there are, and which values they take.
+OptionMap = Annotated[
+    dict[str, Any],
+    Field(
+        json_schema_extra={
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": True,
+            "maxProperties": 64,
+        }
+    ),
+]
 
 
 class ModelReference(Model):
@@ -30,47 +49,6 @@ class CheckpointReference(Model):
     file: Annotated[DNSLabel, Field(description="Name of the file within the bundle.")]
 
 
-class Gpu(Model):
-    """How the pods get to a GPU."""
-
-    backend: Annotated[
-        Literal["Whole", "None"],
-        Field(
-            description="Whole asks for one `nvidia.com/gpu` a pod and tolerates the taint of that name; "
-            "None computes on the CPU. Default: Whole."
-        ),
-    ] = "Whole"
-
-
-class Service(Model):
-    """The Service in front of the pods."""
-
-    type: Annotated[
-        Literal["ClusterIP", "NodePort", "LoadBalancer"],
-        Field(description="Type of the Service. Default: ClusterIP."),
-    ] = "ClusterIP"
-
-
-class Access(Model):
-    """Who may use the service, and how they reach it."""
-
-    auth: Annotated[
-        Literal["Required", "Disabled"],
-        Field(
-            description="Required asks every request for the user name and password in authSecretRef; "
-            "Disabled lets everybody in who reaches the Service. Default: Required."
-        ),
-    ] = "Required"
-    auth_secret_ref: Annotated[
-        LocalObjectReference | None,
-        Field(
-            description="Secret of type kubernetes.io/basic-auth (username, password). The kubelet mounts "
-            "it; the operator never reads it. Needed when auth is Required, and refused when it is Disabled."
-        ),
-    ] = None
-    service: Annotated[Service, Field(description="The Service in front of the pods.")] = Service()
-
-
 class SDInstanceSpec(Model):
     """What the user wants."""
 
@@ -83,6 +61,13 @@ class SDInstanceSpec(Model):
             "counts as Ready. Default: 1.",
         ),
     ] = 1
+    suspend: Annotated[
+        bool,
+        Field(
+            description="True leaves the Deployment and everything else of the instance as it is: pods go "
+            "on serving, the status goes on telling, edits of the spec wait. Default: false."
+        ),
+    ] = False
     image: Annotated[
         str | None,
         Field(
@@ -99,9 +84,30 @@ class SDInstanceSpec(Model):
         ),
     ]
     checkpoint: Annotated[
-        CheckpointReference, Field(description="The checkpoint that is loaded at start and served.")
+        CheckpointReference,
+        Field(
+            description="The checkpoint that is served. A change is applied to running pods, between two "
+            "requests, unless the pods need other resources for it."
+        ),
     ]
-    gpu: Annotated[Gpu, Field(description="How the pods get to a GPU.")] = Gpu()
+    options: Annotated[
+        OptionMap | None,
+        Field(
+            description="Options by the names of A1111's settings, such as CLIP_stop_at_last_layers; they "
+            "are the defaults of every pod and are applied to running pods. One that the runtime does not "
+            "serve is named in the Ready condition. Default: the runtime's."
+        ),
+    ] = None
+    gpu: Annotated[Gpu, Field(description="How the pods get to a GPU.", json_schema_extra=GPU_RULES)] = Gpu()
+    outputs: Annotated[
+        Outputs | None,
+        Field(
+            description="A volume for the pictures that are saved. Default: they are kept in the pod and go "
+            "with it.",
+            json_schema_extra=OUTPUTS_RULES,
+        ),
+    ] = None
+    rollout: Annotated[Rollout, Field(description="How pods are replaced.")] = Rollout()
     access: Annotated[
         Access,
         Field(
@@ -143,6 +149,61 @@ class SDInstanceSpec(Model):
             json_schema_extra=list_map("name"),
         ),
     ] = None
+    pod_labels: Annotated[
+        LabelMap | None,
+        Field(
+            description="Labels of the pods, such as kueue.x-k8s.io/queue-name. Default: none.",
+            json_schema_extra=rules(
+                (
+                    "self.all(key, !key.startsWith('sdoperator.dev/') && !(key in ['app.kubernetes.io/name', "
+                    "'app.kubernetes.io/instance', 'app.kubernetes.io/managed-by', "
+                    "'app.kubernetes.io/component']))",
+                    "podLabels must not set labels of the operator: those under sdoperator.dev/ and "
+                    "app.kubernetes.io/ name, instance, managed-by and component",
+                ),
+            ),
+        ),
+    ] = None
+    pod_annotations: Annotated[
+        AnnotationMap | None,
+        Field(
+            description="Annotations of the pods. Default: none.",
+            json_schema_extra=rules(
+                (
+                    "self.all(key, !key.startsWith('sdoperator.dev/'))",
+                    "podAnnotations must not set annotations of the operator, those under sdoperator.dev/",
+                ),
+            ),
+        ),
+    ] = None
+    env: Annotated[
+        tuple[EnvVar, ...] | None,
+        Field(
+            max_length=64,
+            description="Further environment variables of the runtime's container. Default: none.",
+            json_schema_extra={
+                **list_map("name"),
+                **rules(
+                    (
+                        f"self.all(item, !(item.name in {sorted(names.OWN_VARIABLES)}))",
+                        "env must not set a variable that the operator sets: "
+                        + ", ".join(sorted(names.OWN_VARIABLES)),
+                    ),
+                    (
+                        "self.all(item, !(has(item.value) && has(item.valueFrom)))",
+                        "env: give value or valueFrom, not both",
+                    ),
+                ),
+            },
+        ),
+    ] = None
+
+    @property
+    def strategy(self) -> Strategy:
+        """How pods are replaced: as asked for, else as the outputs allow."""
+        if self.rollout.strategy is not None:
+            return self.rollout.strategy
+        return "Surge" if self.outputs is None or self.outputs.shared else "Drain"
 
 
 SPEC_RULES = rules(
@@ -160,62 +221,17 @@ SPEC_RULES = rules(
         "access.authSecretRef has no meaning when access.auth is Disabled: remove it, or set auth to "
         "Required",
     ),
+    (
+        "!has(self.outputs) || 'ReadWriteMany' in self.outputs.accessModes || self.replicas <= 1",
+        "replicas above 1 need outputs.accessModes ReadWriteMany: the pods may be on different nodes",
+    ),
+    (
+        "!has(self.outputs) || 'ReadWriteMany' in self.outputs.accessModes || !has(self.rollout.strategy) || "
+        "self.rollout.strategy != 'Surge'",
+        "rollout.strategy Surge needs outputs.accessModes ReadWriteMany: the old and the new pod mount the "
+        "volume at the same time; use Drain or Recreate",
+    ),
 )
-
-
-class CheckpointStatus(Model):
-    """A checkpoint that pods hold."""
-
-    file: Annotated[str, Field(max_length=512, description="`<bundle>/<file>` of the checkpoint.")]
-    sha256: Annotated[str, Field(max_length=64, description="Digest that the runtime computed when loading.")]
-
-
-class ModelsStatus(Model):
-    """What the pods say they hold."""
-
-    desired: Annotated[int, Field(ge=0, description="Replicas that should hold the checkpoint.")]
-    loaded: Annotated[
-        int, Field(ge=0, description="Replicas that report the checkpoint's digest as resident.")
-    ]
-    checkpoint: Annotated[
-        CheckpointStatus | None,
-        Field(description="The checkpoint that the replicas report; absent while none does."),
-    ] = None
-
-
-class AccelerationStatus(Model):
-    """What the pods compute on."""
-
-    device: Annotated[str, Field(max_length=64, description="cuda or cpu, as the runtime reports it.")]
-    name: Annotated[str, Field(max_length=256, description="The device's own name.")]
-
-
-class SDInstanceStatus(Model):
-    """What the operator sees."""
-
-    observed_generation: Annotated[
-        int, Field(description="Generation that the status speaks about; -1 until the operator has looked.")
-    ] = -1
-    conditions: Annotated[
-        tuple[Condition, ...],
-        Field(
-            max_length=16,
-            description="Ready, Reconciling and Stalled, in the sense of kstatus.",
-            json_schema_extra=list_map("type"),
-        ),
-    ] = ()
-    replicas: Annotated[int, Field(ge=0, description="Pods that exist; read by /scale.")] = 0
-    selector: Annotated[
-        str | None, Field(max_length=512, description="Label selector of the pods; read by /scale.")
-    ] = None
-    endpoint: Annotated[
-        str | None, Field(max_length=512, description="Address of the service inside the cluster.")
-    ] = None
-    models: Annotated[ModelsStatus | None, Field(description="What the pods say they hold.")] = None
-    acceleration: Annotated[
-        AccelerationStatus | None,
-        Field(description="What the pods compute on; absent until one reports it."),
-    ] = None
 
 
 class SDInstance(Model):

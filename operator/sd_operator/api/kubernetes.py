@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sd_operator.api import quantity
+from sd_operator import quantity
 from sd_operator.api.base import Model
 from sd_operator.names import LABEL_PATTERN
 
@@ -66,10 +66,53 @@ class Toleration(Model):
     ] = None
 
 
+class KeySelector(Model):
+    """One entry of a Secret or ConfigMap of the same namespace."""
+
+    name: Annotated[ObjectName, Field(description="Name of the object.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, description="Key of the entry.")]
+    optional: Annotated[
+        bool | None,
+        Field(description="Whether the pod starts without it. Default: false, it waits for the object."),
+    ] = None
+
+
+class EnvVarSource(Model):
+    """Where the value of an environment variable comes from."""
+
+    secret_key_ref: Annotated[
+        KeySelector | None,
+        Field(description="An entry of a Secret; the kubelet reads it, the operator does not."),
+    ] = None
+    config_map_key_ref: Annotated[KeySelector | None, Field(description="An entry of a ConfigMap.")] = None
+
+
+class EnvVar(Model):
+    """An environment variable of the runtime's container."""
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+            description="Name of the variable.",
+        ),
+    ]
+    value: Annotated[str | None, Field(max_length=32768, description="Its value. Default: empty.")] = None
+    value_from: Annotated[
+        EnvVarSource | None, Field(description="Where the value comes from, instead of value.")
+    ] = None
+
+
 DNSLabel = Annotated[str, Field(max_length=63, pattern=LABEL_PATTERN)]
 LabelMap = Annotated[
     dict[str, Annotated[str, Field(max_length=63)]],
     Field(max_length=32),
+]
+AnnotationMap = Annotated[
+    dict[str, Annotated[str, Field(max_length=16384)]],
+    Field(max_length=64),
 ]
 #: Too large and too lively to be copied into our schema.
 OpaqueObject = Annotated[

@@ -11,13 +11,14 @@ from sd_operator import blame, errors, names
 from sd_operator.api.bundle import BundleFile, FileStatus
 from sd_operator.api.conditions import Verdict, now, reconciling, stalled
 from sd_operator.api.reasons import Reason
-from sd_operator.applying import report, settle
+from sd_operator.applying import announce, report, settle
 from sd_operator.bundle import decide, refusals
-from sd_operator.bundle.children.claim import build_claim, live_size, size_note, size_to_ask
+from sd_operator.bundle.children.claim import build_claim, size_note, size_to_ask
 from sd_operator.bundle.children.job import FetchSettings, build_job
 from sd_operator.bundle.observe import Observed, observe
 from sd_operator.bundle.readiness import readiness
 from sd_operator.bundle.status import build_status
+from sd_operator.claims import live_size
 from sd_operator.cluster import Api, Object
 from sd_operator.malformed import malformed_status
 from sd_operator.manifests import stamped
@@ -46,7 +47,8 @@ class BundleReconciler:
             observed = await observe(self._api, manifest, now=datetime.datetime.now(tz=datetime.UTC))
         except errors.ManifestError as error:
             verdict = stalled(Reason.INVALID_SPEC, str(error))
-            await report(self._api, manifest, malformed_status(manifest, verdict))
+            if await report(self._api, manifest, malformed_status(manifest, verdict)):
+                await announce(self._api, manifest, verdict)
             return self._recheck
         verdict, files, claim = await self._act(observed)
         status = build_status(
@@ -54,6 +56,7 @@ class BundleReconciler:
         )
         if await report(self._api, manifest, status):
             logger.info("%s, %s: %s", verdict.state.value, verdict.reason, verdict.message)
+            await announce(self._api, manifest, verdict)
         unsettled = any(file.state in ("Pending", "Failed") for file in files)
         return min(WAITING_SECONDS, self._recheck) if unsettled else self._recheck
 

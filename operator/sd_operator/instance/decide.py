@@ -1,72 +1,135 @@
-"""Decides what an instance's pods shall serve, and what is said about it. Pure.
+"""Decides what an instance's pods shall serve, on what, and what is said when that cannot be. Pure.
 
-`plan` looks at the spec and the bundles: is it refused, must it wait, which checkpoint do the pods load.
-`readiness` looks at the pods: what do they say they hold, and what keeps them from it.
+`plan` looks at the spec, the bundles and what the cluster offers: is the spec refused, must it wait, which
+checkpoint do the pods load, which GPU do they ask for. What the pods make of it is for readiness.py.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sd_operator import errors, names
 from sd_operator.api import fetching
-from sd_operator.api.bundle import ModelBundle
+from sd_operator.api.bundle import BundleFile, FileStatus, ModelBundle
 from sd_operator.api.conditions import Verdict, reconciling, stalled
 from sd_operator.api.instance import ModelReference, SDInstance
 from sd_operator.api.reasons import Reason
 from sd_operator.cluster import Object
-from sd_operator.instance.checkpoint import Checkpoint, written_on
-from sd_operator.instance.children.deployment import GPU
-from sd_operator.instance.observe import Observed
+from sd_operator.gpu_profiles import GpuSettings
+from sd_operator.instance import gpu
+from sd_operator.instance.desired import Checkpoint, Desired, written_on
+from sd_operator.instance.observe import Observed, mounted_bundles
 from sd_operator.manifests import is_orphan, is_ours, was_ours
 
 Check = Callable[[Observed], Verdict | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the pods load (None: leave the children as they are), and what is said whatever the pods say."""
+    """What the children are built from, and what is said whatever the pods say."""
 
-    checkpoint: Checkpoint | None
-    verdict: Verdict | None
-    #: The instance that the children are built for: its own spec, with the volumes of the checkpoint above.
+    #: The instance that the children are built for: its own spec, with the volumes of the checkpoint served.
     instance: SDInstance
+    #: None: leave the children as they are
+    desired: Desired | None = None
+    allocation: gpu.Allocation | None = None
+    need: gpu.Need | None = None
+    verdict: Verdict | None = None
 
 
-def plan(observed: Observed) -> Plan:
-    """The checkpoint to serve, or why there is none."""
+def plan(observed: Observed, settings: GpuSettings) -> Plan:
+    """What to serve and on what, or why not."""
     instance = observed.instance
-    wrong = _first(SPEC_CHECKS, observed)
+    wrong = _first(SPEC_CHECKS, observed) or _gpu_resources(observed, settings)
     if wrong is not None:
-        return Plan(None, wrong, instance)
+        return Plan(instance=instance, verdict=wrong)
     missing = _first(BUNDLE_CHECKS, observed)
     wanted = _verified(observed) if missing is None else missing
     if isinstance(wanted, Checkpoint):
         missing = _volumes_exist(observed)
         if missing is None:
-            return Plan(wanted, None, instance)
+            return _on_gpu(observed, settings, Plan(instance=instance, desired=_desired(instance, wanted)))
         wanted = missing
     serving = served(observed)
     if serving is None or observed.deployment is None:
-        return Plan(None, wanted, instance)
+        return Plan(instance=instance, verdict=wanted)
     if instance.spec.replicas:
         words = f"until then the pods keep serving {serving.reference}, sha256 {serving.sha256[:12]}…"
         wanted = replace(wanted, message=f"{wanted.message}; {words}")
-    return Plan(serving, wanted, _as_deployed(instance, serving, observed.deployment))
+    kept = Plan(
+        instance=_as_deployed(instance, serving, observed.deployment),
+        desired=_desired(instance, serving),
+        verdict=wanted,
+    )
+    return _on_gpu(observed, settings, kept)
+
+
+def _desired(instance: SDInstance, checkpoint: Checkpoint) -> Desired:
+    return Desired(checkpoint=checkpoint, options=instance.spec.options or {})
+
+
+def _on_gpu(observed: Observed, settings: GpuSettings, planned: Plan) -> Plan:
+    """The plan with the GPU that its pods ask for; where none can ever do, nothing is touched."""
+    spec = planned.instance.spec
+    if planned.desired is None or spec.gpu.backend == "None":
+        return planned
+    need = gpu.need(spec.gpu, planned.desired.checkpoint, settings)
+    live = observed.deployment
+    previous = gpu.written_on(live) if live is not None else None
+    chosen = gpu.choose(
+        spec.gpu, need, settings.profiles, observed.offers, previous, node_selector=spec.node_selector
+    )
+    if isinstance(chosen, gpu.Refusal):
+        return Plan(instance=observed.instance, verdict=stalled(Reason.NO_GPU_FITS, chosen.message))
+    if chosen is not None:
+        conflict = gpu.conflicts(spec, chosen)
+        if conflict is not None:
+            return Plan(instance=observed.instance, verdict=stalled(Reason.INVALID_SPEC, conflict))
+        if chosen.profile.backend == "DRA" and not observed.serves_claims:
+            words = "spec.gpu.backend: DRA is asked for, and the cluster does not serve resource.k8s.io/v1"
+            return Plan(instance=observed.instance, verdict=stalled(Reason.INVALID_SPEC, words))
+    return replace(planned, allocation=chosen, need=need)
 
 
 def served(observed: Observed) -> Checkpoint | None:
-    """The checkpoint that is written on the Deployment, where it is ours."""
-    live = observed.deployment
-    if live is None or not _is_child(observed, live):
+    """The checkpoint that the pods were told to load, where the ConfigMap is ours."""
+    live = observed.config
+    if live is None or not is_child(observed, live):
         return None
-    return written_on(live["spec"]["template"])
+    return written_on(live)
+
+
+def exclusive(observed: Observed) -> frozenset[str]:
+    """The bundles whose volume only one node can mount at a time."""
+    return frozenset(
+        name
+        for name, claim in observed.claims.items()
+        if "ReadWriteMany" not in (claim.get("spec", {}).get("accessModes") or ())
+    )
+
+
+def expected_files(observed: Observed, desired: Desired) -> Mapping[tuple[str, str], str]:
+    """Mount path and path of every verified file but the checkpoint → its digest: pods must find them."""
+    wanted = {}
+    for name, bundle in observed.bundles.items():
+        if not isinstance(bundle, ModelBundle) or name not in observed.claims:
+            continue
+        for _, status in _verified_files(bundle):
+            place = (names.bundle_mount_path(name), str(status.path))
+            if (name, status.path) != (desired.checkpoint.bundle, desired.checkpoint.path):
+                wanted[place] = str(status.sha256)
+    return wanted
+
+
+def _verified_files(bundle: ModelBundle) -> Iterable[tuple[BundleFile, FileStatus]]:
+    for file in bundle.spec.files:
+        status = fetching.told(bundle, file)
+        if status is not None and status.state == "Verified" and status.path and status.sha256:
+            yield file, status
 
 
 def _as_deployed(instance: SDInstance, serving: Checkpoint, deployment: Object) -> SDInstance:
     """The instance with the volumes that its pods mount today, so that nothing but the wish moves them."""
-    containers = deployment["spec"]["template"].get("spec", {}).get("containers") or ()
-    paths = [str(mount.get("mountPath")) for each in containers for mount in each.get("volumeMounts") or ()]
-    mounted = [path.removeprefix(names.BUNDLES) for path in paths if path.startswith(names.BUNDLES)]
+    mounted = mounted_bundles(deployment)
     models = tuple(ModelReference(name=name) for name in dict.fromkeys([*mounted, serving.bundle]))
     return instance.model_copy(update={"spec": instance.spec.model_copy(update={"models": models})})
 
@@ -97,16 +160,39 @@ def _access(observed: Observed) -> Verdict | None:
     )
 
 
-def _gpu_resources(observed: Observed) -> Verdict | None:
+def _gpu_resources(observed: Observed, settings: GpuSettings) -> Verdict | None:
+    conflict = gpu.resources_conflict(observed.instance.spec, settings.profiles)
+    return stalled(Reason.INVALID_SPEC, conflict) if conflict is not None else None
+
+
+def _outputs(observed: Observed) -> Verdict | None:
+    """Where the schema's rules came later than the object."""
     spec = observed.instance.spec
-    if spec.resources is None:
+    if spec.outputs is None or spec.outputs.shared:
         return None
-    words = "it is set by spec.gpu.backend Whole; remove it here"
-    if spec.gpu.backend == "None":
-        words = "spec.gpu.backend is None; remove it here, or set spec.gpu.backend to Whole"
-    for field, given in (("limits", spec.resources.limits), ("requests", spec.resources.requests)):
-        if GPU in (given or {}):
-            return stalled(Reason.INVALID_SPEC, f"spec.resources.{field}[{GPU}]: {words}")
+    if spec.replicas > 1:
+        return stalled(
+            Reason.INVALID_SPEC,
+            f"spec.replicas: {spec.replicas} pods need spec.outputs.accessModes ReadWriteMany; it is "
+            "ReadWriteOnce: set spec.replicas to 1, or make another SDInstance with ReadWriteMany outputs",
+        )
+    if spec.strategy == "Surge":
+        return stalled(
+            Reason.INVALID_SPEC,
+            "spec.rollout.strategy: Surge needs spec.outputs.accessModes ReadWriteMany; it is ReadWriteOnce: "
+            "use Drain or Recreate",
+        )
+    return None
+
+
+def _env(observed: Observed) -> Verdict | None:
+    for variable in observed.instance.spec.env or ():
+        if variable.name in names.OWN_VARIABLES:
+            return stalled(
+                Reason.INVALID_SPEC,
+                f"spec.env[{variable.name}]: the operator sets it; remove it here "
+                f"(so are {', '.join(sorted(names.OWN_VARIABLES))})",
+            )
     return None
 
 
@@ -121,29 +207,33 @@ def _checkpoint_bundle(observed: Observed) -> Verdict | None:
     )
 
 
-def _names_taken(observed: Observed) -> Verdict | None:
-    metadata = observed.instance.metadata
-    for resource, live in ((names.DEPLOYMENT, observed.deployment), (names.SERVICE, observed.service)):
-        if live is None or _is_child(observed, live):
+def taken(observed: Observed, wishes: Iterable[Object]) -> Verdict | None:
+    """Whether a child's name is in use by an object that is not ours."""
+    instance = observed.instance.metadata.name
+    for wish in wishes:
+        kind, name = wish["kind"], wish["metadata"]["name"]
+        live = observed.children.get((kind, name))
+        if live is None or is_child(observed, live):
             continue
-        if was_ours(live, resource=names.SDINSTANCE, name=metadata.name):
+        if was_ours(live, resource=names.SDINSTANCE, name=instance):
             return reconciling(
                 Reason.WAITING_FOR_DELETION,
-                f"{resource.kind} {metadata.name} of an earlier SDInstance of this name is being removed",
+                f"{kind} {name} of an earlier SDInstance of this name is being removed",
             )
         return stalled(
             Reason.NAME_TAKEN,
-            f"{resource.kind} {metadata.name} exists and does not belong to this SDInstance; rename the "
-            f"SDInstance or remove the {resource.kind}",
+            f"{kind} {name} exists and does not belong to this SDInstance; rename the SDInstance or remove "
+            f"the {kind}",
         )
     return None
 
 
-def _is_child(observed: Observed, live: Object) -> bool:
+def is_child(observed: Observed, live: Object) -> bool:
+    """Whether the object is this instance's: by its owner reference, or as one that lost it."""
     metadata = observed.instance.metadata
-    return is_ours(live, uid=metadata.uid) or is_orphan(
-        live, label=names.LABEL_SD_INSTANCE, owner=metadata.name
-    )
+    if is_ours(live, uid=metadata.uid):
+        return True
+    return is_orphan(live, label=names.LABEL_SD_INSTANCE, owner=metadata.name)
 
 
 def _bundles_exist(observed: Observed) -> Verdict | None:
@@ -199,9 +289,10 @@ def _file_exists(observed: Observed) -> Verdict | None:
 
 def _volumes_exist(observed: Observed) -> Verdict | None:
     for index, model in enumerate(observed.instance.spec.models):
-        if model.name in observed.claims:
+        claim = observed.claims.get(model.name)
+        if claim is not None and not claim["metadata"].get("deletionTimestamp"):
             continue
-        trouble = "is being deleted" if model.name in observed.leaving_claims else "does not exist yet"
+        trouble = "is being deleted" if claim is not None else "does not exist yet"
         return reconciling(
             Reason.BUNDLE_NOT_READY,
             f"spec.models[{index}].name: the volume of ModelBundle {model.name!r} "
@@ -211,7 +302,7 @@ def _volumes_exist(observed: Observed) -> Verdict | None:
 
 
 #: What is wrong with the spec alone, or clashes with what others made: the children are not touched.
-SPEC_CHECKS: tuple[Check, ...] = (_name, _access, _gpu_resources, _checkpoint_bundle, _names_taken)
+SPEC_CHECKS: tuple[Check, ...] = (_name, _access, _checkpoint_bundle, _outputs, _env)
 #: What the bundles lack: the pods that serve already are looked after all the same.
 BUNDLE_CHECKS: tuple[Check, ...] = (_bundles_exist, _paths_apart, _file_exists)
 
@@ -223,7 +314,7 @@ def _verified(observed: Observed) -> Checkpoint | Verdict:
     subject = f"spec.checkpoint: file {wanted.file!r} of ModelBundle {wanted.bundle!r}"
     # One sentence for everything that passes by itself: each other sentence would be a write.
     underway = reconciling(Reason.BUNDLE_NOT_READY, f"{subject} is not verified yet")
-    if not isinstance(bundle, ModelBundle) or bundle.status.observed_generation != bundle.metadata.generation:
+    if not isinstance(bundle, ModelBundle):
         return underway
     file = next((file for file in bundle.spec.files if file.name == wanted.file), None)
     status = fetching.told(bundle, file) if file is not None else None
@@ -239,4 +330,5 @@ def _verified(observed: Observed) -> Checkpoint | Verdict:
         path=status.path,
         sha256=status.sha256,
         size=status.size or 0,
+        family=status.family or "",
     )

@@ -10,11 +10,31 @@ from sd_operator.api.base import parse
 from sd_operator.api.bundle import ModelBundle
 from sd_operator.api.instance import SDInstance
 from sd_operator.cluster import Api, Object
+from sd_operator.instance.children.config import config_of
+from sd_operator.instance.gpu import Offers
+from sd_operator.instance.offers import OfferBook
 from sd_operator.pods import Trouble
 from sd_operator.runtime_client import Runtimes, RuntimeState
 
 #: How many pods of one instance are asked at the same time.
 ASKED_AT_ONCE = 16
+
+#: What a pod's runtime said, or why it said nothing.
+Answer = RuntimeState | errors.RuntimeUnreachableError
+#: Kind and name of a child.
+ChildKey = tuple[str, str]
+
+#: Kinds of children of an instance that every cluster serves, besides its pods.
+CHILD_KINDS = (
+    names.SERVICEACCOUNT,
+    names.CONFIGMAP,
+    names.NETWORKPOLICY,
+    names.CLAIM,
+    names.DEPLOYMENT,
+    names.SERVICE,
+    names.INGRESS,
+    names.DISRUPTIONBUDGET,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,40 +45,91 @@ class Observed:
     now: datetime.datetime
     #: name → the bundle, None when there is none, the error when it cannot be read
     bundles: Mapping[str, ModelBundle | errors.ManifestError | None] = field(default_factory=dict)
-    #: bundles whose claim exists and stays
-    claims: frozenset[str] = frozenset()
-    #: bundles whose claim is being deleted
-    leaving_claims: frozenset[str] = frozenset()
-    deployment: Object | None = None
-    service: Object | None = None
+    #: bundle → its claim, also one that is being deleted
+    claims: Mapping[str, Object] = field(default_factory=dict)
+    #: the objects that carry the instance's label, or the name of a child
+    children: Mapping[ChildKey, Object] = field(default_factory=dict)
     #: pods of the instance that are not on their way out, oldest first
     pods: tuple[Object, ...] = ()
     #: how many pods are on their way out
     leaving: int = 0
-    #: uid of a running pod → what its runtime said, or why it said nothing
-    states: Mapping[str, RuntimeState | errors.RuntimeUnreachableError] = field(default_factory=dict)
+    #: uid of a running pod → what its runtime said
+    states: Mapping[str, Answer] = field(default_factory=dict)
     #: uid of a pod that does not get on → the latest warning about it
     warnings: Mapping[str, Trouble] = field(default_factory=dict)
+    #: what the cluster's nodes and device classes offer, as far as it matters
+    offers: Offers = field(default_factory=Offers)
+    #: whether the cluster serves ResourceClaimTemplates
+    serves_claims: bool = True
 
-    def with_children(self, *, deployment: Object, service: Object) -> "Observed":
-        """The same world after the children were applied."""
-        return replace(self, deployment=deployment, service=service)
+    def child(self, resource: names.Resource, name: str) -> Object | None:
+        """A child as it lives."""
+        return self.children.get((resource.kind, name))
+
+    @property
+    def deployment(self) -> Object | None:
+        """The Deployment of the instance's name."""
+        return self.child(names.DEPLOYMENT, self.instance.metadata.name)
+
+    @property
+    def service(self) -> Object | None:
+        """The Service of the instance's name."""
+        return self.child(names.SERVICE, self.instance.metadata.name)
+
+    @property
+    def config(self) -> Object | None:
+        """The ConfigMap that pods of the Deployment read."""
+        name = config_of(self.deployment) if self.deployment is not None else None
+        return self.child(names.CONFIGMAP, name) if name is not None else None
+
+    @property
+    def outputs(self) -> Object | None:
+        """The claim for pictures."""
+        return self.child(names.CLAIM, names.outputs_name(self.instance.metadata.name))
+
+    def with_children(self, children: Iterable[Object]) -> "Observed":
+        """The same world after children were read or written."""
+        return replace(self, children={**self.children, **{key_of(child): child for child in children}})
+
+    def with_states(self, states: Mapping[str, Answer]) -> "Observed":
+        """The same world after runtimes were told something."""
+        return replace(self, states={**self.states, **states})
 
 
-async def observe(api: Api, runtimes: Runtimes, manifest: Object, *, now: datetime.datetime) -> Observed:
+def key_of(child: Object) -> ChildKey:
+    """Kind and name."""
+    return child["kind"], child["metadata"]["name"]
+
+
+def mounted_bundles(deployment: Object | None) -> list[str]:
+    """The bundles that pods of the Deployment mount."""
+    pod = (deployment or {}).get("spec", {}).get("template", {}).get("spec") or {}
+    containers = pod.get("containers") or ()
+    paths = [str(mount.get("mountPath")) for each in containers for mount in each.get("volumeMounts") or ()]
+    mounted = [path.removeprefix(names.BUNDLES) for path in paths if path.startswith(names.BUNDLES)]
+    # Whatever else somebody mounted there is no bundle.
+    return [name for name in dict.fromkeys(mounted) if names.is_label(name)]
+
+
+async def observe(
+    api: Api, runtimes: Runtimes, offers: OfferBook, manifest: Object, *, now: datetime.datetime
+) -> Observed:
     """The world around an instance; a ManifestError when the stored object is none."""
     instance = parse(SDInstance, manifest)
     namespace, name = instance.metadata.namespace, instance.metadata.name
     models = [model.name for model in instance.spec.models]
-    deployment, service, all_pods, bundles, claims = await asyncio.gather(
-        api.get(names.DEPLOYMENT, namespace=namespace, name=name),
-        api.get(names.SERVICE, namespace=namespace, name=name),
+    children, all_pods, bundles, offered = await asyncio.gather(
+        _children(api, namespace, name),
         api.find(names.POD, namespace=namespace, labels=names.instance_selector(name)),
         _bundles(api, namespace, models),
-        _claims(api, namespace, models),
+        offers.for_backend(instance.spec.gpu.backend),
     )
+    deployed = mounted_bundles(children.get((names.DEPLOYMENT.kind, name)))
+    claims = await _claims(api, namespace, [*models, *deployed])
     living = [pod for pod in all_pods if not pods.is_leaving(pod) and not pods.is_finished(pod)]
-    living.sort(key=lambda pod: str(pod["metadata"].get("creationTimestamp") or ""))
+    living.sort(
+        key=lambda pod: (str(pod["metadata"].get("creationTimestamp") or ""), pod["metadata"]["name"])
+    )
     states, warnings = await asyncio.gather(
         _states(runtimes, instance.metadata.uid, living), _warnings(api, namespace, living, now)
     )
@@ -66,15 +137,28 @@ async def observe(api: Api, runtimes: Runtimes, manifest: Object, *, now: dateti
         instance=instance,
         now=now,
         bundles=bundles,
-        claims=frozenset(claims) - _leaving(claims),
-        leaving_claims=_leaving(claims),
-        deployment=deployment,
-        service=service,
+        claims=claims,
+        children=children,
         pods=tuple(living),
         leaving=sum(1 for pod in all_pods if pods.is_leaving(pod)),
         states=states,
         warnings=warnings,
+        offers=offered,
+        serves_claims=names.CLAIMTEMPLATE in api.serves(),
     )
+
+
+async def _children(api: Api, namespace: str, name: str) -> dict[ChildKey, Object]:
+    kinds = (*CHILD_KINDS, *(kind for kind in names.OPTIONAL_CHILDREN if kind in api.serves()))
+    found = await asyncio.gather(
+        *(api.find(kind, namespace=namespace, labels=names.instance_selector(name)) for kind in kinds)
+    )
+    # The items of a list do not tell their kind.
+    return {
+        (kind.kind, item["metadata"]["name"]): {"apiVersion": kind.api_version, "kind": kind.kind, **item}
+        for kind, items in zip(kinds, found, strict=True)
+        for item in items
+    }
 
 
 async def _bundles(
@@ -101,21 +185,20 @@ async def _claims(api: Api, namespace: str, models: Iterable[str]) -> dict[str, 
     return {name: claim for name, claim in zip(wanted, found, strict=True) if claim is not None}
 
 
-def _leaving(claims: Mapping[str, Object]) -> frozenset[str]:
-    return frozenset(name for name, claim in claims.items() if claim["metadata"].get("deletionTimestamp"))
-
-
-async def _states(
-    runtimes: Runtimes, uid: str, living: Iterable[Object]
-) -> dict[str, RuntimeState | errors.RuntimeUnreachableError]:
+async def _states(runtimes: Runtimes, uid: str, living: Iterable[Object]) -> dict[str, Answer]:
     gate = asyncio.Semaphore(ASKED_AT_ONCE)
 
-    async def ask(pod: Object) -> RuntimeState | errors.RuntimeUnreachableError:
+    async def ask(pod: Object) -> Answer:
+        # One answer that is lost takes readiness from nobody who has it.
+        tries = 2 if pods.is_ready(pod) else 1
         async with gate:
-            try:
-                return await runtimes.state(pod_ip=pod["status"]["podIP"], uid=uid)
-            except errors.RuntimeUnreachableError as error:
-                return error
+            for last in (number == tries for number in range(1, tries + 1)):
+                try:
+                    return await runtimes.state(pod_ip=pod["status"]["podIP"], uid=uid)
+                except errors.RuntimeUnreachableError as error:
+                    if last:
+                        return error
+        raise AssertionError("the last try returns")
 
     running = [pod for pod in living if pods.is_running(pod)]
     answers = await asyncio.gather(*(ask(pod) for pod in running))

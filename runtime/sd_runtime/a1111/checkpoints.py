@@ -5,17 +5,14 @@ Nothing is hashed here but the 64 KiB of A1111's old short hash.
 """
 
 import hashlib
-import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sd_modelfiles import manifest, place
+from sd_modelfiles import place
 from sd_modelfiles.kinds import ModelType
-from sd_runtime.models import LoadedCheckpoint
-
-logger = logging.getLogger(__name__)
+from sd_runtime.models import volume
 
 FOLDER = Path(place.folder_of(ModelType.CHECKPOINT))
 _OLD_HASH_OFFSET = 0x100000
@@ -68,27 +65,22 @@ class Checkpoint:
 
 
 class Shelf:
-    """The checkpoint files below the roots, and the one that this process serves."""
+    """The checkpoint files below the roots."""
 
-    def __init__(self, roots: Iterable[Path], served: Path) -> None:
+    def __init__(self, roots: Iterable[Path]) -> None:
         self._roots = tuple(roots)
-        self._served = served
 
-    def served(self, loaded: LoadedCheckpoint | None) -> Checkpoint:
-        """The checkpoint this process loads at start, whether or not it is resident yet."""
-        path = self._served
-        digest = loaded.sha256 if loaded and loaded.path == path else None
+    def entry(self, path: Path, sha256: str | None = None) -> Checkpoint:
+        """The file as clients see it; without a digest of what was loaded, the manifest's is shown."""
         for root in self._roots:
             if path.is_relative_to(root / FOLDER):
-                return Checkpoint(
-                    path, str(path.relative_to(root / FOLDER)), digest or _digests(root).get(path)
-                )
-        return Checkpoint(path, path.name, digest)
+                name = str(path.relative_to(root / FOLDER))
+                return Checkpoint(path, name, sha256 or _digests(root).get(path))
+        return Checkpoint(path, path.name, sha256)
 
-    def all(self, loaded: LoadedCheckpoint | None) -> list[Checkpoint]:
+    def all(self, served: Checkpoint | None) -> list[Checkpoint]:
         """Every checkpoint file, the served one among them, by name."""
-        served = self.served(loaded)
-        found = {served.path: served}
+        found = {served.path: served} if served else {}
         for root in self._roots:
             digests = _digests(root)
             for path in (root / FOLDER).rglob("*.safetensors"):
@@ -121,9 +113,4 @@ def find(name: str, shelf: Iterable[Checkpoint]) -> Checkpoint | None:
 
 
 def _digests(root: Path) -> dict[Path, str]:
-    """What the volume's manifest says of its files; nothing when there is none that can be read."""
-    try:
-        return {root / entry.path: entry.sha256 for entry in manifest.load(root).files}
-    except (manifest.ManifestError, OSError) as error:
-        logger.warning("digests of the files are not known: %s", error)
-        return {}
+    return {root / entry.path: entry.sha256 for entry in volume.entries(root)}

@@ -35,7 +35,10 @@ SERVED: dict[str, str] = {
     "GET schedulers": "",
     "GET sd-models": "",
     "GET options": "the options below",
-    "POST options": "lasts as long as the process, for one replica; refuses by name what it cannot honour",
+    "POST options": (
+        "for one replica, until it ends or the SDInstance's spec.options change; refuses by name what it"
+        " cannot honour"
+    ),
     "GET cmd-flags": "the few that are true of this server",
     "GET memory": "of the container; the GPU's is in the metrics of its exporter",
     "POST png-info": "base64 only",

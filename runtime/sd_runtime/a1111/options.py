@@ -1,13 +1,15 @@
 """A1111's options: the few that can be changed, and the fixed truth of those that clients look at.
 
-A change lasts as long as the process and counts for this replica only. An unknown name, or a value that
-cannot be honoured, is refused by name; a value that an option has already is always accepted, so that a
-client may send back the whole answer of GET with one value changed.
+Below what clients change are the defaults that the SDInstance wishes for its replicas, and below those the
+ones built in. A client's change counts for this replica only, until the process ends or other defaults are
+wished. An unknown name, or a value that cannot be honoured, is refused by name; a value that an option has
+already is always accepted, so that a client may send back the whole answer of GET with one value changed.
 """
 
+import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sd_runtime.a1111.fields import spelled
@@ -86,7 +88,8 @@ class Options:
     """The options of this process; every method may be called from any thread."""
 
     def __init__(self, *, output_folder: str) -> None:
-        self._values = Values()
+        self._values = self._defaults = Values()
+        self._wished: Mapping[str, Any] = {}
         self._changing = threading.Lock()
         self._output_folder = output_folder
 
@@ -120,6 +123,61 @@ class Options:
         """From now on these changes count; of two at once, neither is lost."""
         with self._changing:
             self._values = self.overridden(changes, served)
+
+    def take_defaults(self, wished: Mapping[str, Any], text_layers: int) -> list[UnsupportedError]:
+        """From now on these are the defaults of a model with so many text layers; returns what of them cannot
+        be honoured. Where they differ from those before, changes by clients end; otherwise they stay, but for
+        those that this model cannot honour.
+        """
+        defaults, refused = _defaults(wished, text_layers)
+        with self._changing:
+            if _as_json(wished) != _as_json(self._wished):
+                self._values = defaults
+            else:
+                changed = _differences(self._values, self._defaults)
+                if changed.get("clip_skip", 1) > text_layers:
+                    del changed["clip_skip"]
+                self._values = replace(defaults, **changed)
+            self._wished, self._defaults = wished, defaults
+        return refused
+
+
+def _defaults(wished: Mapping[str, Any], text_layers: int) -> tuple[Values, list[UnsupportedError]]:
+    """Each wished option on its own: one that cannot be honoured does not cost the others."""
+    values, refused = Values(), []
+    for name, value in wished.items():
+        try:
+            values = _with_default(values, name, value, text_layers)
+        except UnsupportedError as error:
+            refused.append(error)
+    return values, refused
+
+
+def _with_default(values: Values, name: str, value: object, text_layers: int) -> Values:
+    if name in CHANGEABLE:
+        changed = _change(values, name, value)
+        _judge_clip_skip(changed.clip_skip, text_layers)
+        return changed
+    if name in FIXED and _same(value, FIXED[name][0]):
+        return values
+    if name in FIXED:
+        raise UnsupportedError(name, value, f"{spelled(FIXED[name][0])} ({FIXED[name][1]})")
+    if name in (CHECKPOINT, DIGEST):
+        raise UnsupportedError(name, value, f"none here: {_why_fixed(name)}")
+    raise UnsupportedError(name, value, f"the options {', '.join((*CHANGEABLE, *FIXED))}")
+
+
+def _differences(values: Values, others: Values) -> dict[str, Any]:
+    return {
+        field.name: getattr(values, field.name)
+        for field in fields(Values)
+        if getattr(values, field.name) != getattr(others, field.name)
+    }
+
+
+def _as_json(value: object) -> str:
+    """For comparison: unlike in Python, true is not 1."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _judge_clip_skip(value: int, layers: int | None) -> None:

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, eq=False)
 class _Load:
     path: Path
+    sha256: str | None
     future: Future[LoadedCheckpoint] = field(default_factory=Future)
 
 
@@ -42,6 +43,7 @@ class Engine:
         self._inbox: deque[Ticket | _Load] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._resident: LoadedCheckpoint | None = None
         self._thread = threading.Thread(target=self._own_the_device, name="device", daemon=True)
 
     def start(self) -> None:
@@ -56,9 +58,16 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join()
 
-    def load(self, path: Path) -> Future[LoadedCheckpoint]:
-        """Make this checkpoint the resident one, once the tasks handed in before have finished."""
-        load = _Load(path)
+    @property
+    def resident(self) -> LoadedCheckpoint | None:
+        """The checkpoint that tasks would run on now; up to date when a load's future is settled."""
+        return self._resident
+
+    def load(self, path: Path, *, sha256: str | None = None) -> Future[LoadedCheckpoint]:
+        """Make this checkpoint the resident one, once the tasks handed in before have finished; it fails when
+        its bytes have another digest. Whether a failed load has left the one before is told by `resident`.
+        """
+        load = _Load(path, sha256)
         load.future.set_running_or_notify_cancel()
         self._hand_in(load)
         return load.future
@@ -125,12 +134,15 @@ class Engine:
 
     def _load(self, rounds: "Rounds", item: _Load) -> None:
         try:
-            item.future.set_result(rounds.load(item.path, between=self._end_if_closing))
-        except SdError as error:
-            item.future.set_exception(error)
+            loaded = rounds.load(item.path, sha256=item.sha256, between=self._end_if_closing)
         except Exception as error:
-            logger.exception("loading %s failed unexpectedly", item.path)
+            if not isinstance(error, SdError):
+                logger.exception("loading %s failed unexpectedly", item.path)
+            self._resident = rounds.resident
             item.future.set_exception(error)
+        else:
+            self._resident = loaded
+            item.future.set_result(loaded)
 
     def _end_if_closing(self) -> None:
         """A large file takes minutes to load, and nobody waits for it any more."""

@@ -6,6 +6,7 @@ one call serves as many waiting evaluations as fit, and one finished picture is 
 nothing else waits).
 """
 
+import gc
 import logging
 import time
 from collections import deque
@@ -47,16 +48,30 @@ class Rounds:
         """Whether any job is under way."""
         return bool(self._jobs)
 
-    def load(self, path: Path, *, between: Callable[[], None]) -> LoadedCheckpoint:
-        """Replace the model; only while not busy. If it fails, or `between` ends it by raising, no model is
-        resident.
+    @property
+    def resident(self) -> LoadedCheckpoint | None:
+        """The checkpoint that the model was made from."""
+        return self._model.loaded if self._model else None
+
+    def load(self, path: Path, *, sha256: str | None, between: Callable[[], None]) -> LoadedCheckpoint:
+        """Replace the model; only while not busy. A file whose header is at fault leaves the one before
+        resident; if the load fails later, or `between` ends it by raising, none is.
         """
-        # Before the new one is read, or both would be in memory at once.
+        chosen = device.choose(self._device_request)
+        blueprint = checkpoint.examine(path)
+        self._drop_model()
+        self._model = checkpoint.build(blueprint, chosen, self._digests, sha256=sha256, between=between)
+        return self._model.loaded
+
+    def _drop_model(self) -> None:
+        """Before the new one is read: two at once would need a GPU of twice the memory, all the time, for the
+        sake of the rare load that fails after its header was found good."""
         self._model = None
         self._encoded.clear()
-        chosen = device.choose(self._device_request)
-        self._model = checkpoint.load(path, chosen, self._digests, between=between)
-        return self._model.loaded
+        # The error of a load that failed holds in a circle what had been read; until that is found it stays.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def admit(self, ticket: Ticket) -> None:
         """Begin a task; it takes part from the next round on."""

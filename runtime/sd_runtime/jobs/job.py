@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sd_runtime.engine.work import OnStep
+from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.tasks.txt2img import Txt2Img
 
 JobId = NewType("JobId", str)
@@ -79,6 +80,8 @@ class Job:
     accepted_at: float  # seconds of the queue's clock
     timestamp: datetime
     finished: "asyncio.Future[Outcome]"
+    #: What all its pictures are made with; until its turn has come, what was served when it was accepted.
+    checkpoint: LoadedCheckpoint
     started_at: float | None = None
     iteration: int = 0
     #: Steps done by each picture of the current iteration.
@@ -87,6 +90,8 @@ class Job:
     skipped: bool = False
     cancelled: bool = False
     tickets: list[Ticket] = field(default_factory=list)
+    #: Set when the job may go to the engine, or need not any more.
+    turn: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def state(self) -> JobState:
@@ -115,6 +120,7 @@ class Job:
     def interrupt(self) -> None:
         """Ends the job early; it keeps the pictures that are finished."""
         self.interrupted = True
+        self.turn.set()
         self.take_back()
 
     def skip(self) -> None:
@@ -125,6 +131,7 @@ class Job:
     def cancel(self) -> None:
         """Ends the job; nobody wants its pictures any more."""
         self.cancelled = True
+        self.turn.set()
         self.take_back()
 
     def take_back(self) -> None:

@@ -1,7 +1,9 @@
 """Admission and running of jobs: how many may be unfinished, in which order they are seen, when all are done.
 
 The engine interleaves the pictures of all accepted jobs by itself, so a job is handed over when it is
-accepted; only its own iterations wait for each other. Everything here runs on one event loop.
+accepted; only its own iterations wait for each other. The exception is a change of the checkpoint: what is
+accepted meanwhile is held back, so that each job is made with one checkpoint from its first picture to its
+last. Everything here runs on one event loop.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ from functools import partial
 
 from sd_runtime.errors import Cancelled, GenerationError, NotLoaded, QueueFull, SdError
 from sd_runtime.jobs.job import Engine, Job, JobId, JobState, Outcome, Picture, Pixels
+from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.tasks.txt2img import Txt2Img
 
 logger = logging.getLogger(__name__)
@@ -31,20 +34,37 @@ class JobQueue:
     def __init__(self, *, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._engine: Engine | None = None
+        self._serving: tuple[Engine, LoadedCheckpoint] | None = None
+        self._holding = False
         self._jobs: dict[JobId, Job] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[JobId, asyncio.Task[None]] = {}
         self._draining = False
 
-    def serve_with(self, engine: Engine) -> None:
-        """From now on jobs are accepted: the engine has its checkpoint."""
-        self._engine = engine
+    def serve_with(self, engine: Engine, checkpoint: LoadedCheckpoint) -> None:
+        """From now on jobs are accepted, and run with this checkpoint; those held back begin."""
+        self._serving = engine, checkpoint
+        self._release()
+
+    def serve_nothing(self) -> None:
+        """The engine has no checkpoint any more: jobs held back fail, and new ones are refused."""
+        self._serving = None
+        self._release()
+
+    def hold(self) -> None:
+        """Jobs that are accepted from now on wait for `serve_with`; the others go on."""
+        self._holding = True
+
+    async def idle(self) -> None:
+        """Waits until every job that is not held back has ended."""
+        begun = [task for number, task in self._tasks.items() if self._jobs[number].turn.is_set()]
+        if begun:
+            await asyncio.wait(begun)
 
     def submit(self, iterations: Sequence[Sequence[Txt2Img]], *, label: str | None = None) -> Job:
         """Accepts a job and starts it; `label` is the client's own name for it, for the log."""
         if self._draining:
             raise Draining("this replica is shutting down; send the request again to reach another")
-        if self._engine is None:
+        if self._serving is None:
             raise NotLoaded("no checkpoint is loaded yet; try again shortly")
         if len(self._jobs) >= self._limit:
             raise QueueFull(
@@ -56,11 +76,12 @@ class JobQueue:
             accepted_at=self._clock(),
             timestamp=datetime.now(),
             finished=asyncio.get_running_loop().create_future(),
+            checkpoint=self._serving[1],
         )
         self._jobs[job.id] = job
-        task = asyncio.create_task(self._run(job, self._engine, label), name=f"job {job.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if not self._holding:
+            job.turn.set()
+        self._tasks[job.id] = asyncio.create_task(self._run(job, label), name=f"job {job.id}")
         return job
 
     def oldest(self) -> Job | None:
@@ -84,18 +105,26 @@ class JobQueue:
         False."""
         if not self._tasks:
             return True
-        _, late = await asyncio.wait(self._tasks, timeout=seconds)
+        _, late = await asyncio.wait(self._tasks.values(), timeout=seconds)
         for job in list(self._jobs.values()):
             job.cancel()
         if late:
             await asyncio.wait(late, timeout=5)
         return not late
 
-    async def _run(self, job: Job, engine: Engine, label: str | None) -> None:
+    def _release(self) -> None:
+        self._holding = False
+        for job in self._jobs.values():
+            if not job.turn.is_set():
+                job.checkpoint = self._serving[1] if self._serving else job.checkpoint
+                job.turn.set()
+
+    async def _run(self, job: Job, label: str | None) -> None:
         """Runs the job to an outcome; whatever happens, it leaves the list and its waiters hear of it."""
         outcome = Outcome(state=JobState.FAILED, error=Cancelled("the job was abandoned"))
         try:
-            outcome = await self._iterate(job, engine)
+            await job.turn.wait()
+            outcome = await self._iterate(job)
         except SdError as error:
             outcome = Outcome(state=JobState.FAILED, error=error)
         except Exception:
@@ -103,19 +132,21 @@ class JobQueue:
             sentence = f"the pictures could not be computed; the cause is in the log under job {job.id}"
             outcome = Outcome(state=JobState.FAILED, error=GenerationError(sentence))
         finally:
-            del self._jobs[job.id]
+            del self._jobs[job.id], self._tasks[job.id]
             job.finished.set_result(outcome)
         self._log_end(job, outcome, label)
 
-    async def _iterate(self, job: Job, engine: Engine) -> Outcome:
+    async def _iterate(self, job: Job) -> Outcome:
         """One iteration after the other, until all are done or the job is ended early."""
         pictures: list[Picture] = []
         place = 0
         for number, tasks in enumerate(job.iterations):
             if job.interrupted or job.cancelled:
                 break
+            if self._serving is None:
+                raise NotLoaded("no checkpoint is loaded any more; try again shortly")
             job.begin(number)
-            results = await self._compute(job, engine, tasks)
+            results = await self._compute(job, self._serving[0], tasks)
             pictures += [Picture(place + i, pixels) for i, pixels in enumerate(results) if pixels is not None]
             place += len(tasks)
         if job.cancelled:

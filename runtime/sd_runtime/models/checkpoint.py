@@ -5,14 +5,15 @@ loaded weights. What differs between families is in `CONVENTIONS` and in the fun
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sd_modelfiles import family, header
 from sd_modelfiles.family import Family
 from sd_runtime.device import Device
-from sd_runtime.errors import CheckpointError
+from sd_runtime.errors import CheckpointError, CheckpointUnavailable
 from sd_runtime.models import LoadedCheckpoint, discrete, layout, libraries, parts
 from sd_runtime.models.network import Model
 from sd_runtime.models.reading import DigestCache, Placement, read_weights
@@ -45,20 +46,64 @@ class _Texts:
     build: BuildText
 
 
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """What a file's header says of the networks in it: everything but the weights."""
+
+    path: Path
+    head: header.Header
+    kind: Family
+    conventions: layout.Conventions
+    unet: layout.Config
+    vae: layout.Config
+    texts: _Texts
+
+
 def load(
-    path: Path, device: Device, digests: DigestCache, *, between: Callable[[], None] = lambda: None
+    path: Path,
+    device: Device,
+    digests: DigestCache,
+    *,
+    sha256: str | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Model:
-    """Read, check and build; every fault of the file is a `CheckpointError` that begins with its name.
+    """`examine` and `build` in one."""
+    return build(examine(path), device, digests, sha256=sha256, between=between)
+
+
+def examine(path: Path) -> Blueprint:
+    """Read and check the header alone, which takes no memory; every fault of the file is a `CheckpointError`
+    that begins with its name."""
+    with _naming(path):
+        return _examine(path)
+
+
+def build(
+    blueprint: Blueprint,
+    device: Device,
+    digests: DigestCache,
+    *,
+    sha256: str | None = None,
+    between: Callable[[], None] = lambda: None,
+) -> Model:
+    """Read the weights and make the networks; faults as in `examine`, one of them being another digest than
+    the one given.
 
     `between` is called before each tensor, and ends the load by raising.
     """
+    with _naming(blueprint.path):
+        return _build(blueprint, device, digests, sha256, between)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        return _load(path, device, digests, between)
+        yield
     except CheckpointError as error:
-        raise CheckpointError(f"{path.name}: {error}") from error
+        raise type(error)(f"{path.name}: {error}") from error
 
 
-def _load(path: Path, device: Device, digests: DigestCache, between: Callable[[], None]) -> Model:
+def _examine(path: Path) -> Blueprint:
     head, kind = _inspect(path)
     conventions = CONVENTIONS[kind]
     shapes = {name: info.shape for name, info in head.tensors.items()}
@@ -66,6 +111,17 @@ def _load(path: Path, device: Device, digests: DigestCache, between: Callable[[]
     vae_config = _derive(parts.VAE, layout.vae_config, shapes, conventions)
     texts = _sdxl_texts(shapes, conventions) if kind is Family.SDXL else _sd15_texts(shapes, conventions)
     _demand_agreement(unet_config, vae_config, texts)
+    return Blueprint(path, head, kind, conventions, unet_config, vae_config, texts)
+
+
+def _build(
+    blueprint: Blueprint,
+    device: Device,
+    digests: DigestCache,
+    wanted_sha256: str | None,
+    between: Callable[[], None],
+) -> Model:
+    path, kind, texts, conventions = blueprint.path, blueprint.kind, blueprint.texts, blueprint.conventions
 
     def place(name: str) -> Placement | None:
         between()
@@ -76,9 +132,11 @@ def _load(path: Path, device: Device, digests: DigestCache, between: Callable[[]
             return None
         return Placement(device.handle, device.dtype)
 
-    weights, sha256 = read_weights(path, head, place, digests)
-    unet = parts.build_unet(unet_config, weights)
-    vae = parts.build_vae(vae_config, weights)
+    weights, sha256 = read_weights(path, blueprint.head, place, digests)
+    if wanted_sha256 not in (None, sha256):
+        raise CheckpointUnavailable(f"the SHA-256 of its bytes is {sha256}, and {wanted_sha256} is wanted")
+    unet = parts.build_unet(blueprint.unet, weights)
+    vae = parts.build_vae(blueprint.vae, weights)
     text = texts.build(weights)
     logger.info("loaded %s: %s, sha256 %s", path.name, kind.value, sha256)
     return Model(
@@ -102,7 +160,7 @@ def _inspect(path: Path) -> tuple[header.Header, Family]:
         head = header.read(path)
         kind = family.detect(head)
     except OSError as error:
-        raise CheckpointError(f"cannot be read: {error.strerror}") from error
+        raise CheckpointUnavailable(f"cannot be read: {error.strerror}") from error
     except (header.HeaderError, family.FamilyUnknown) as error:
         raise CheckpointError(str(error)) from error
     if kind not in CONVENTIONS:

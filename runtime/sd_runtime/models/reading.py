@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from sd_modelfiles.header import Header, TensorInfo
-from sd_runtime.errors import CheckpointError
+from sd_runtime.errors import CheckpointError, CheckpointUnavailable
 
 CHUNK = 1 << 20
 
@@ -76,9 +76,9 @@ def read_weights(
                 else:
                     weights[name] = _tensor(reader, name, info, placement)
             if _key(os.fstat(file.fileno())) != key:
-                raise CheckpointError("the file changed while it was being read")
+                raise CheckpointUnavailable("the file changed while it was being read")
     except OSError as error:
-        raise CheckpointError(f"cannot be read: {error.strerror}") from error
+        raise CheckpointUnavailable(f"cannot be read: {error.strerror}") from error
     sha256 = known or reader.sha256()
     digests.put(key, sha256)
     return weights, sha256
@@ -100,7 +100,7 @@ class _Reader:
             piece = buffer[done : done + CHUNK]
             count = self._file.readinto(piece)
             if not count:
-                raise CheckpointError("the file ends inside of a tensor")
+                raise CheckpointUnavailable("the file ends inside of a tensor")
             if self._digest is not None:
                 self._digest.update(piece[:count])
             done += count

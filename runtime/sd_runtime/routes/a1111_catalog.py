@@ -64,7 +64,7 @@ def sd_models(services: ServicesDep) -> list[dict[str, Any]]:
             "filename": str(each.path),
             "config": None,
         }
-        for each in services.shelf.all(services.state.loaded)
+        for each in services.shelf.all(services.checkpoint())
     ]
 
 

@@ -10,25 +10,22 @@ from starlette.responses import Response
 from sd_runtime.a1111 import answer, planning, progress
 from sd_runtime.a1111.planning import Plan
 from sd_runtime.a1111.schemas import Txt2ImgRequest, Txt2ImgResponse
-from sd_runtime.errors import GenerationError, NotLoaded
+from sd_runtime.errors import GenerationError
 from sd_runtime.guards.measuring import CLIENT_GONE
 from sd_runtime.images import codec
 from sd_runtime.jobs.job import Job, Picture
 from sd_runtime.routes import waiting
-from sd_runtime.routes.services import Services, ServicesDep
+from sd_runtime.routes.services import Services, ServicesDep, WhenReady
 
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/sdapi/v1", tags=["generate"])
 
 
-@router.post("/txt2img", response_model=Txt2ImgResponse)
+@router.post("/txt2img", response_model=Txt2ImgResponse, dependencies=[WhenReady])
 async def txt2img(
     body: Txt2ImgRequest, request: Request, services: ServicesDep
 ) -> Txt2ImgResponse | Response:
     """Makes pictures from a prompt."""
-    obstacle = services.why_not_ready()
-    if obstacle:
-        raise NotLoaded(obstacle)
     plan = await asyncio.to_thread(_plan, services, body)
     job = services.queue.submit(plan.iterations, label=body.force_task_id)
     try:
@@ -72,7 +69,7 @@ def _plan(services: Services, body: Txt2ImgRequest) -> Plan:
 
 def _respond(services: Services, plan: Plan, job: Job, pictures: tuple[Picture, ...]) -> Txt2ImgResponse:
     """Encodes, saves and sends the pictures; runs outside the event loop."""
-    checkpoint = services.checkpoint()
+    checkpoint = services.checkpoint_of(job)
     files = [
         codec.encode_png(picture.pixels, answer.infotext_of(plan, checkpoint, picture.index))
         for picture in pictures

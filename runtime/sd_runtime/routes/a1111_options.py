@@ -24,20 +24,21 @@ def get_options(services: ServicesDep) -> dict[str, Any]:
 
 @router.post("/sdapi/v1/options")
 def set_options(changes: dict[str, Any], services: ServicesDep) -> None:
-    """Changes options of this replica until it ends; all of them or, when one is refused, none."""
+    """Changes options of this replica; all of them or, when one is refused, none. Lasts until the replica
+    ends or its SDInstance wishes for other options."""
     services.change_options(changes)
 
 
 @router.get("/sdapi/v1/cmd-flags")
-async def cmd_flags(services: ServicesDep) -> dict[str, Any]:
+def cmd_flags(services: ServicesDep) -> dict[str, Any]:
     """The flags of A1111 that describe this server; others have no counterpart."""
-    settings = services.settings
+    served = services.checkpoint()
     return {
         "api": True,
         "nowebui": True,
         "listen": True,
-        "port": settings.port,
-        "ckpt": str(settings.checkpoint),
+        "port": services.settings.port,
+        "ckpt": str(served.path) if served else None,
     }
 
 

@@ -8,7 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from sd_runtime.errors import Cancelled, NotLoaded, QueueFull, SdError, UnsupportedError, shown, shown_name
+from sd_runtime.desired import DesiredError, OutdatedError
+from sd_runtime.errors import Cancelled, NotLoaded, QueueFull, SdError, UnsupportedError, complaint, shown
 from sd_runtime.guards.refusal import refusal
 from sd_runtime.jobs.queue import Draining
 
@@ -19,6 +20,8 @@ _MOST_PROBLEMS = 10
 #: Looked up by class, the nearest first; other deliberate errors are 500.
 _STATUS: dict[type[SdError], int] = {
     UnsupportedError: 422,
+    DesiredError: 422,
+    OutdatedError: 409,
     QueueFull: 429,
     NotLoaded: 503,
     Draining: 503,
@@ -47,7 +50,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         given = request.headers.get("content-type", "")
         detail = f"Content-Type: {shown(given)} is not accepted: the body must be sent as application/json"
         return refusal(422, "Invalid", _shortened(detail))
-    sentences = [_sentence(problem) for problem in problems[:_MOST_PROBLEMS]]
+    sentences = [complaint(problem) for problem in problems[:_MOST_PROBLEMS]]
     if len(problems) > _MOST_PROBLEMS:
         sentences.append(f"and {len(problems) - _MOST_PROBLEMS} more")
     return refusal(422, "Invalid", _shortened("; ".join(sentences)))
@@ -74,17 +77,6 @@ async def _http(request: Request, error: Exception) -> Response:
 def _is_unread_body(problem: dict[str, Any]) -> bool:
     """Whether FastAPI handed over the bytes of the body, as it does where they are not said to be JSON."""
     return tuple(problem["loc"]) == ("body",) and isinstance(problem["input"], bytes)
-
-
-def _sentence(problem: dict[str, Any]) -> str:
-    """Field, value and what is allowed, of one complaint of pydantic."""
-    if problem["type"] == "json_invalid":
-        return f"body: not JSON: {problem['ctx']['error']} at character {problem['loc'][-1]}"
-    place = shown_name(".".join(str(part) for part in problem["loc"] if part not in ("body", "query")))
-    message = problem["msg"][:1].lower() + problem["msg"][1:]
-    if problem["type"] == "missing":
-        return f"{place or 'body'}: {message}"
-    return f"{place or 'body'}: {shown(problem['input'])} is not accepted: {message}"
 
 
 def _shortened(text: str) -> str:

@@ -9,6 +9,7 @@ import datetime
 import hashlib
 import itertools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sd_operator import errors, names
@@ -31,6 +32,10 @@ class FakeCluster:
         self.writes: list[tuple[str, str, str]] = []
         self.kill_after = kill_after
         self.refuse: dict[str, errors.ClusterError] = {}
+        #: what is said to a claim that asks for another size than it has
+        self.refuse_growth: errors.ClusterError | None = None
+        self.events: list[Object] = []
+        self.served: frozenset[Resource] = frozenset()
         self._applied: dict[tuple[str, str, str, str], Object] = {}
         self._uids = itertools.count(1)
 
@@ -71,6 +76,18 @@ class FakeCluster:
         self.remove(resource, namespace, name)
         self._count("delete", resource.kind, name)
 
+    async def scale(self, resource: Resource, *, namespace: str, name: str, replicas: int) -> None:
+        live = self.objects[resource.plural, namespace, name]
+        live["spec"]["replicas"] = replicas
+        live["metadata"]["generation"] += 1
+        self._count("scale", resource.kind, name)
+
+    async def create_event(self, manifest: Object) -> None:
+        self.events.append(copy.deepcopy(manifest))
+
+    def serves(self) -> frozenset[Resource]:
+        return self.served
+
     def _write(self, verb: str, manifest: Object, subresource: str) -> Object:
         manifest = json.loads(json.dumps(manifest))
         resource = names.BY_KIND[manifest["apiVersion"], manifest["kind"]]
@@ -79,6 +96,9 @@ class FakeCluster:
             raise self.refuse[resource.kind]
         key = (resource.plural, metadata["namespace"], metadata["name"])
         live = self.objects.get(key)
+        grows = resource.kind == names.CLAIM.kind and live is not None
+        if grows and live["spec"]["resources"] != manifest["spec"]["resources"] and self.refuse_growth:
+            raise self.refuse_growth
         uid = metadata.pop("uid", None)
         if uid is not None and (live is None or live["metadata"]["uid"] != uid):
             raise errors.ConflictError("uid precondition failed", status=409)
@@ -252,34 +272,59 @@ def run(pod: Object, *, ip: str = "10.0.0.1", ready: bool = True) -> Object:
     return pod
 
 
-def wait(pod: Object, reason: str, message: str) -> Object:
+def wait(pod: Object, reason: str, message: str, *, crashes: int = 0) -> Object:
+    ended = {"lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}} if crashes else {}
     pod["status"] = {
         "phase": "Pending",
         "containerStatuses": [
-            {"name": "runtime", "state": {"waiting": {"reason": reason, "message": message}}}
+            {
+                "name": "runtime",
+                "restartCount": crashes,
+                "state": {"waiting": {"reason": reason, "message": message}},
+                **ended,
+            }
         ],
     }
     return pod
 
 
 class FakeRuntimes:
-    """Every pod holds the checkpoint that `state_of` says; by default the desired one."""
+    """Every pod serves what it was told, or what `answer` says; one that was told nothing serves nothing."""
 
     def __init__(self, answer: RuntimeState | errors.RuntimeUnreachableError | None = None) -> None:
-        self.answer = answer or holding(SHA)
+        self.answer = answer
         self.asked: list[str] = []
+        #: pod IP → what it was told last
+        self.told: dict[str, dict[str, Any]] = {}
+        self.refuse: errors.RuntimeUnreachableError | None = None
 
     def token_sha256(self, uid: str) -> str:
         return hashlib.sha256(uid.encode()).hexdigest()
 
     async def state(self, *, pod_ip: str, uid: str) -> RuntimeState:
         self.asked.append(pod_ip)
+        return self._state(pod_ip)
+
+    async def desire(self, *, pod_ip: str, uid: str, wish: Mapping[str, Any]) -> RuntimeState:
+        if self.refuse is not None:
+            raise self.refuse
+        self.told[pod_ip] = dict(wish)
+        return self._state(pod_ip)
+
+    def _state(self, pod_ip: str) -> RuntimeState:
         if isinstance(self.answer, errors.RuntimeUnreachableError):
             raise self.answer
-        return self.answer
+        wish = self.told.get(pod_ip)
+        if wish is None:
+            return self.answer or RuntimeState(health="Starting")
+        sha256, revision = wish["checkpoint"]["sha256"], wish["revision"]
+        if self.answer is None:
+            return holding(sha256, revision=revision)
+        desired = self.answer.desired.model_copy(update={"revision": revision})
+        return self.answer.model_copy(update={"desired": desired})
 
 
-def holding(sha256: str, *, device: str = "cpu") -> RuntimeState:
+def holding(sha256: str, *, revision: str | None = None, device: str = "cpu", **more: Any) -> RuntimeState:
     return RuntimeState.model_validate(
         {
             "health": "Ready",
@@ -287,6 +332,9 @@ def holding(sha256: str, *, device: str = "cpu") -> RuntimeState:
             "error": None,
             "device": {"type": device, "name": "a device", "dtype": "float32"},
             "version": "0.1.0",
+            "desired": {"revision": revision, "inEffect": True, "error": None},
+            "startup": {"loadSeconds": 1.2, "warmUpSeconds": 0.4},
+            **more,
         }
     )
 

@@ -15,7 +15,7 @@ from sd_operator import blame
             "spec.access.authSecretRef",
         ),
         ("Unschedulable", "0/3 nodes are available: 3 Insufficient memory.", "spec.resources"),
-        ("Unschedulable", "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", "spec.gpu.backend"),
+        ("Unschedulable", "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", "spec.gpu"),
         ("Unschedulable", "0/1 nodes are available: 1 node(s) had untolerated taint(s).", "spec.tolerations"),
         (
             "Unschedulable",
@@ -35,7 +35,7 @@ from sd_operator import blame
     ],
 )
 def test_an_instance_names_its_field(reason: str, message: str, field: str) -> None:
-    unset = frozenset({"spec.affinity"})
+    unset = frozenset({"spec.affinity"} | ({"spec.gpu"} if "spec.gpu" not in field else set()))
     assert blame.named(blame.INSTANCE, reason, message, unset=unset) == f"{field}: {message}"
 
 
@@ -58,7 +58,7 @@ def test_a_bundle_names_its_field(message: str, field: str) -> None:
 
 def test_of_two_fields_the_one_that_was_written_is_to_blame_and_without_a_clue_none() -> None:
     words = "1 node(s) didn't match Pod's node affinity/selector."
-    assert blame.named(blame.INSTANCE, "Unschedulable", words, unset=frozenset({"spec.nodeSelector"})) == (
-        f"spec.affinity: {words}"
-    )
+    assert blame.named(
+        blame.INSTANCE, "Unschedulable", words, unset=frozenset({"spec.nodeSelector", "spec.gpu"})
+    ) == (f"spec.affinity: {words}")
     assert blame.named(blame.INSTANCE, "Unschedulable", "not placed yet") == "not placed yet"

@@ -197,3 +197,98 @@ async def test_what_does_not_fit_the_kind_is_a_refusal_whatever_the_status(rig: 
 async def test_whether_our_kinds_are_there(rig: Rig, status: int, resources: list[str], served: bool) -> None:
     rig.script.will((status, {"resources": [{"name": name} for name in resources]}))
     assert await rig.cluster.serves_our_kinds() is served
+
+
+async def test_a_cluster_scoped_kind_and_all_namespaces_are_asked_for_with_no_namespace(rig: Rig) -> None:
+    rig.script.will((200, {"items": []}))
+    await rig.cluster.find(names.NODE, namespace="")
+    await rig.cluster.get(names.DEVICECLASS, namespace="", name="gpu")
+    assert [path for _, path, *_ in rig.script.asked] == [
+        "/api/v1/nodes",
+        "/apis/resource.k8s.io/v1/deviceclasses/gpu",
+    ]
+
+
+async def test_an_event_is_posted_and_one_that_is_there_already_is_fine(rig: Rig) -> None:
+    manifest = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "x", "namespace": "ns"}}
+    rig.script.will((201, manifest), (409, {"message": "already exists"}))
+    for _ in range(2):
+        await rig.cluster.create_event(manifest)
+    method, path, _, _, body = rig.script.asked[0]
+    assert (method, path, json.loads(body)) == ("POST", "/api/v1/namespaces/ns/events", manifest)
+    assert 'sdo_api_writes_total{kind="Event",verb="create"} 1.0' in rig.metrics.exposition().decode()
+
+
+async def test_a_list_comes_in_pages_of_one_moment_and_its_items_say_what_they_are(rig: Rig) -> None:
+    rig.script.will(
+        (
+            200,
+            {
+                "metadata": {"resourceVersion": "7", "continue": "more"},
+                "items": [{"metadata": {"name": "a"}}],
+            },
+        ),
+        (200, {"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "b"}}]}),
+    )
+    pages = [page async for page in rig.cluster.pages(names.POD, namespace="", labels="a=b")]
+    assert [page.version for page in pages] == ["7", "7"]
+    assert pages[0].items == [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}]
+    assert [query.get("continue", "") for _, _, query, *_ in rig.script.asked] == ["", "more"]
+    assert rig.script.asked[1][1] == "/api/v1/pods"
+    assert rig.script.asked[1][2]["labelSelector"] == "a=b"
+    assert rig.script.asked[1][3]["Accept"] == "application/json"
+
+
+async def test_an_audit_asks_for_metadata_only(rig: Rig) -> None:
+    rig.script.will((200, {"metadata": {"resourceVersion": "7"}, "items": None}))
+    pages = [page async for page in rig.cluster.pages(names.POD, namespace="ns", metadata_only=True)]
+    assert [page.items for page in pages] == [[]]
+    assert rig.script.asked[0][3]["Accept"].startswith("application/json;as=PartialObjectMetadataList;")
+
+
+def line(type: str, content: dict[str, Any]) -> str:
+    return json.dumps({"type": type, "object": content}) + "\n"
+
+
+async def test_a_watch_yields_events_from_a_version_on_until_the_server_ends_it(rig: Rig) -> None:
+    rig.script.will((200, line("ADDED", {"a": 1}) + line("BOOKMARK", {"b": 2})))
+    events = [event async for event in rig.cluster.watch(names.POD, namespace="", labels="a=b", since="7")]
+    assert events == [{"type": "ADDED", "object": {"a": 1}}, {"type": "BOOKMARK", "object": {"b": 2}}]
+    _, path, query, *_ = rig.script.asked[0]
+    assert path == "/api/v1/pods"
+    assert (query["watch"], query["resourceVersion"], query["labelSelector"]) == ("true", "7", "a=b")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ((200, line("ERROR", {"code": 410, "message": "too old"})), 410),
+        ((410, {"message": "too old"}), 410),
+        ((200, line("ERROR", {"code": 500, "message": "too old"})), 500),
+        ((403, {"message": "too old"}), 403),
+    ],
+)
+async def test_a_watch_that_fails_says_how(rig: Rig, answer: tuple[int, Any], status: int) -> None:
+    rig.script.will(answer)
+    with pytest.raises(errors.ClusterError, match="too old") as caught:
+        _ = [event async for event in rig.cluster.watch(names.POD, namespace="", labels="", since="7")]
+    assert caught.value.status == status
+
+
+async def test_a_watch_that_breaks_off_in_a_line_may_be_tried_again(rig: Rig) -> None:
+    rig.script.will((200, line("ADDED", {"a": 1}) + '{"type": "ADD'))
+    seen = []
+    with pytest.raises(errors.TransientError):
+        async for event in rig.cluster.watch(names.POD, namespace="", labels="", since="7"):
+            seen.append(event["type"])
+    assert seen == ["ADDED"]
+
+
+async def test_optional_kinds_are_looked_for_once(rig: Rig) -> None:
+    assert rig.cluster.serves() == frozenset()
+    rig.script.will((200, {"resources": [{"name": "resourceclaimtemplates"}, {"name": "deviceclasses"}]}))
+    await rig.cluster.discover()
+    assert rig.cluster.serves() == {names.CLAIMTEMPLATE, names.DEVICECLASS}
+    rig.script.will((404, {}))
+    await rig.cluster.discover()
+    assert rig.cluster.serves() == frozenset()

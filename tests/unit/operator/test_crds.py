@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sd_operator.api import crds, quantity
+from sd_operator import quantity
+from sd_operator.api import crds
 
 FOLDER = Path(__file__).parents[3] / "crds"
 DEFINITIONS = crds.definitions()

@@ -18,7 +18,7 @@ def a_pod(**metadata: Any) -> dict[str, Any]:
 
 
 def crashed() -> dict[str, Any]:
-    pod = wait(a_pod(), "CrashLoopBackOff", "back-off 10s")
+    pod = wait(a_pod(), "CrashLoopBackOff", "back-off 10s", crashes=2)
     pod["status"]["containerStatuses"][0]["lastState"] = {
         "terminated": {"exitCode": 3, "reason": "Error", "message": "SD_CHECKPOINT: Field required"}
     }

@@ -1,5 +1,6 @@
 """The process around the reconciles: settings, key, logs, metrics, health, dispatch."""
 
+import asyncio
 import io
 import json
 import logging
@@ -10,11 +11,13 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import ValidationError
 
-from sd_operator import __main__, errors, log, management
+from sd_operator import __main__, errors, log, management, names, watching
+from sd_operator.cache import Cache
 from sd_operator.metrics import Metrics
 from sd_operator.names import Key
 from sd_operator.reconciling import Dispatcher
 from sd_operator.settings import Settings, load
+from sd_operator.workqueue import WorkQueue
 
 KEY = Key("SDInstance", "ns", "demo")
 
@@ -183,3 +186,38 @@ async def test_health_says_what_is_wrong(complaints: list[str], status: int) -> 
         metrics = await client.get("/metrics")
         assert metrics.status == 200
         assert "sdo_queue_depth" in await metrics.text()
+
+
+def test_objects_are_counted_by_condition_and_what_is_over_is_not_shown() -> None:
+    metrics = Metrics()
+    metrics.conditions(metrics.instances, {("Ready", "Serving"): 3, ("Reconciling", "Loading"): 1})
+    metrics.conditions(metrics.instances, {("Ready", "Serving"): 4})
+    lines = [line for line in metrics.exposition().decode().splitlines() if line.startswith("sdo_instances")]
+    assert lines == ['sdo_instances{condition="Ready",reason="Serving"} 4.0']
+
+
+async def test_what_the_process_knows_of_itself_is_measured_when_asked() -> None:
+    metrics, cache, ages = Metrics(), Cache((*names.OWN, names.POD)), watching.WatchAges((names.POD,))
+    ready = [{"type": "Ready", "status": "True", "reason": "Serving"}]
+    metadata = {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
+    cache.put(names.SDINSTANCE, {"metadata": metadata, "status": {"conditions": ready}})
+
+    async def fail(_: Key) -> None:
+        raise errors.TransientError("no")
+
+    async with WorkQueue(fail, workers=1, foreseen=(errors.OperatorError,), backoff_base=60.0) as queue:
+        queue.add(KEY)
+        await asyncio.sleep(0.01)
+        __main__._measure(metrics, cache, ages, queue)
+        assert __main__._complaints(ages, queue) == []
+    text = metrics.exposition().decode()
+    for line in (
+        'sdo_instances{condition="Ready",reason="Serving"} 1.0',
+        'sdo_cache_objects{kind="SDInstance"} 1.0',
+        'sdo_cache_objects{kind="Pod"} 0.0',
+        "sdo_queue_failing 1.0",
+        "sdo_queue_delayed 1.0",
+        'sdo_watch_age_seconds{kind="pods"}',
+    ):
+        assert line in text
+    assert __main__._complaints(ages, queue) == ["a worker of the queue has ended"]

@@ -1,6 +1,7 @@
 """Whole reconciles against the fake API server: they settle, stay settled, repair, and clean up."""
 
 import copy
+import json
 import logging
 
 import pytest
@@ -13,6 +14,7 @@ from operator_fakes import (
     Killed,
     bundle,
     file,
+    holding,
     instance,
 )
 
@@ -23,7 +25,6 @@ from sd_operator.errors import ConflictError, RefusedError
 from sd_operator.instance.children.deployment import RuntimeSettings
 from sd_operator.instance.reconcile import InstanceReconciler
 from sd_operator.names import Key
-from sd_operator.runtime_client import RuntimeState
 
 BUNDLE = Key("ModelBundle", "ns", "sd15")
 INSTANCE = Key("SDInstance", "ns", "demo")
@@ -95,7 +96,9 @@ async def test_a_bundle_and_an_instance_become_ready() -> None:
         "desired": 1,
         "loaded": 1,
         "checkpoint": {"file": "sd15/base", "sha256": SHA},
+        "files": {"desired": 0, "loaded": 0},
     }
+    assert status["startup"] == {"loadSeconds": 2, "warmUpSeconds": 1}
     assert status["acceleration"] == {"device": "cpu", "name": "a device"}
 
 
@@ -109,11 +112,23 @@ async def test_a_settled_world_is_read_and_not_written() -> None:
     assert world.cluster.writes == []
 
 
-async def test_a_created_instance_costs_at_most_six_writes() -> None:
+async def test_a_created_instance_costs_one_write_a_child_and_two_of_its_status() -> None:
     world = a_world()
+    for _ in range(ROUNDS):
+        await world.bundles.reconcile(BUNDLE)
+        world.controllers.step()
+    world.cluster.writes.clear()
     await world.settle()
-    mine = [write for write in world.cluster.writes if write[1] in ("SDInstance", "Deployment", "Service")]
-    assert len(mine) <= 6, mine
+    mine = [f"{verb} {kind}" for verb, kind, _ in world.cluster.writes if kind != "ModelBundle"]
+    assert mine == [
+        "apply ServiceAccount",
+        "apply ConfigMap",
+        "apply NetworkPolicy",
+        "apply Deployment",
+        "apply Service",
+        "apply-status SDInstance",
+        "apply-status SDInstance",
+    ]
 
 
 async def test_the_deployment_waits_for_the_checkpoint() -> None:
@@ -295,28 +310,170 @@ async def test_children_that_lost_their_owner_are_taken_back() -> None:
 
 async def test_pods_that_can_let_nobody_in_do_not_count_and_are_asked_again_soon() -> None:
     world = a_world()
-    whole = world.runtimes.answer
-    world.runtimes.answer = RuntimeState.model_validate({**whole.as_manifest(), "credentials": "Missing"})  # type: ignore[union-attr]
+    world.runtimes.answer = holding(SHA, credentials="Missing")
     await world.settle()
     assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "CredentialsMissing")
     assert world.cluster.one(names.SDINSTANCE, "demo")["status"]["models"]["loaded"] == 0
     again = await world.instances.reconcile(INSTANCE)
     assert again is not None and again <= 5
-    world.runtimes.answer = whole
+    world.runtimes.answer = None
     await world.settle()
     assert world.verdict(names.SDINSTANCE, "demo")[0] == "Ready"
 
 
-async def test_other_bytes_under_the_same_name_roll_the_pods() -> None:
+async def test_other_bytes_under_the_same_name_are_told_to_the_pods_that_run() -> None:
     world = a_world()
     await world.settle()
-    before = {pod["metadata"]["name"] for pod in world.cluster.all(names.POD)}
+    before = {pod["metadata"]["uid"] for pod in world.cluster.all(names.POD)}
     status = world.cluster.one(names.MODELBUNDLE, "sd15")["status"]
     status["files"][0]["sha256"] = OTHER_SHA
     await world.instances.reconcile(INSTANCE)
     world.controllers.step()
-    after = {pod["metadata"]["name"] for pod in world.cluster.all(names.POD)}
-    assert not {name for name in before & after if "-rs" in name}
+    assert {pod["metadata"]["uid"] for pod in world.cluster.all(names.POD)} == before
+    assert [wish["checkpoint"]["sha256"] for wish in world.runtimes.told.values()] == [OTHER_SHA]
+    config = json.loads(world.cluster.all(names.CONFIGMAP)[0]["data"]["desired.json"])
+    assert config["checkpoint"]["sha256"] == OTHER_SHA
+
+
+async def test_options_are_told_to_the_pods_that_run_and_one_that_is_refused_is_named() -> None:
+    world = a_world()
+    await world.settle()
+    template = world.cluster.one(names.DEPLOYMENT, "demo")["spec"]["template"]
+    world.cluster.edit(names.SDINSTANCE, "demo", options={"eta": 3})
+    await world.settle()
+    assert world.cluster.one(names.DEPLOYMENT, "demo")["spec"]["template"] == template
+    assert [wish["options"] for wish in world.runtimes.told.values()] == [{"eta": 3}]
+    assert world.verdict(names.SDINSTANCE, "demo")[0] == "Ready"
+    world.runtimes.answer = holding(SHA, optionErrors=[{"name": "eta", "message": "not served"}])
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "OptionRefused")
+
+
+async def test_a_suspended_instance_is_left_as_it_is_and_says_what_waits() -> None:
+    world = a_world()
+    await world.settle()
+    world.cluster.edit(names.SDINSTANCE, "demo", suspend=True)
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Ready", "Suspended")
+    world.cluster.writes.clear()
+    world.cluster.edit(names.SDINSTANCE, "demo", replicas=3)
+    world.cluster.remove(names.SERVICE, "ns", "demo")
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "Suspended")
+    message = world.cluster.one(names.SDINSTANCE, "demo")["status"]["conditions"][0]["message"]
+    assert "Deployment demo" in message and "Service demo" in message
+    assert {kind for _, kind, _ in world.cluster.writes} <= {"SDInstance", "ModelBundle"}
+    world.cluster.edit(names.SDINSTANCE, "demo", suspend=False)
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Ready", "CheckpointLoaded")
+    assert world.cluster.one(names.SERVICE, "demo")
+
+
+async def test_children_come_and_go_with_what_the_spec_asks_for() -> None:
+    world = a_world()
+    await world.settle()
+    plain = {key for key in world.cluster.objects if key[0] != "pods"}
+    ingress = {"host": "art.example.org"}
+    access = {"auth": "Required", "authSecretRef": {"name": "login"}, "service": {"type": "ClusterIP"}}
+    world.cluster.edit(names.SDINSTANCE, "demo", replicas=2, access={**access, "ingress": ingress})
+    await world.settle()
+    more = {key for key in world.cluster.objects if key[0] != "pods"} - plain
+    assert {key[0] for key in more} == {"ingresses", "services", "poddisruptionbudgets"}
+    world.cluster.edit(names.SDINSTANCE, "demo", replicas=1, access={**access, "networkPolicy": "Disabled"})
+    await world.settle()
+    left = {key for key in world.cluster.objects if key[0] != "pods"}
+    assert plain - left == {("networkpolicies", "ns", "demo")}
+    assert left <= plain
+
+
+async def test_a_volume_that_may_not_grow_keeps_nothing_else_from_being_applied() -> None:
+    world = a_world()
+    world.cluster.edit(names.SDINSTANCE, "demo", outputs={"size": "1Gi"})
+    await world.settle()
+    refusal = RefusedError("only dynamically provisioned pvc can be resized", status=403)
+    world.cluster.refuse_growth = refusal
+    world.cluster.edit(names.SDINSTANCE, "demo", outputs={"size": "2Gi"}, podLabels={"team": "art"})
+    await world.settle()
+    labels = world.cluster.one(names.DEPLOYMENT, "demo")["spec"]["template"]["metadata"]["labels"]
+    assert labels["team"] == "art"
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Ready", "CheckpointLoaded")
+    message = world.cluster.one(names.SDINSTANCE, "demo")["status"]["conditions"][0]["message"]
+    assert f"spec.outputs.size: the volume stays at 1Gi: {refusal}" in message
+    world.cluster.writes.clear()
+    await world.settle()
+    assert world.cluster.writes == []
+
+
+async def test_a_spec_that_is_refused_still_scales_what_serves() -> None:
+    world = a_world()
+    await world.settle()
+    world.cluster.edit(names.SDINSTANCE, "demo", checkpoint={"bundle": "x", "file": "base"}, replicas=0)
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "InvalidSpec")
+    assert world.cluster.one(names.DEPLOYMENT, "demo")["spec"]["replicas"] == 0
+    world.cluster.writes.clear()
+    await world.settle()
+    assert world.cluster.writes == []
+
+
+async def test_nothing_wanted_waits_for_no_bundle() -> None:
+    cluster = FakeCluster()
+    cluster.add(instance(replicas=0))
+    world = World(cluster)
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Ready", "ScaledToZero")
+
+
+async def test_pods_of_before_keep_their_desired_state_until_they_are_gone() -> None:
+    world = a_world()
+    await world.settle()
+    before = {item["metadata"]["name"]: item["data"] for item in world.cluster.all(names.CONFIGMAP)}
+    changes = {"nodeSelector": {"gpu": "big"}, "options": {"eta": 1}}
+    world.cluster.edit(names.SDINSTANCE, "demo", **changes)
+    await world.instances.reconcile(INSTANCE)
+    during = {item["metadata"]["name"]: item["data"] for item in world.cluster.all(names.CONFIGMAP)}
+    assert len(during) == 2 and before.items() <= during.items()
+    await world.settle()
+    assert len(world.cluster.all(names.CONFIGMAP)) == 1
+    assert not before.keys() & {item["metadata"]["name"] for item in world.cluster.all(names.CONFIGMAP)}
+
+
+async def test_an_edit_of_a_bundle_that_leaves_the_checkpoint_alone_disturbs_no_instance() -> None:
+    world = a_world()
+    await world.settle()
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=[file(), file("late")])
+    world.cluster.writes.clear()
+    await world.instances.reconcile(INSTANCE)
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Ready", "CheckpointLoaded")
+    assert world.cluster.writes == []
+
+
+async def test_a_suspended_instance_tells_what_waits_to_go_and_what_is_wrong() -> None:
+    world = a_world()
+    await world.settle()
+    access = {"auth": "Required", "authSecretRef": {"name": "login"}, "networkPolicy": "Disabled"}
+    world.cluster.edit(names.SDINSTANCE, "demo", suspend=True, access=access)
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "Suspended")
+    message = world.cluster.one(names.SDINSTANCE, "demo")["status"]["conditions"][0]["message"]
+    assert "NetworkPolicy demo" in message
+    world.cluster.edit(names.SDINSTANCE, "demo", access={**access, "networkPolicy": "Restricted"})
+    world.runtimes.answer = holding(SHA, optionErrors=[{"name": "eta", "message": "not served"}])
+    await world.settle()
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "OptionRefused")
+
+
+async def test_events_tell_of_transitions_only() -> None:
+    world = a_world()
+    await world.settle()
+    told = [(event["involvedObject"]["kind"], event["reason"]) for event in world.cluster.events]
+    assert told == [("ModelBundle", "FilesVerified"), ("SDInstance", "CheckpointLoaded")]
+    world.cluster.edit(names.SDINSTANCE, "demo", checkpoint={"bundle": "sd15", "file": "absent"})
+    await world.settle()
+    world.cluster.edit(names.SDINSTANCE, "demo", checkpoint={"bundle": "sd15", "file": "base"})
+    await world.settle()
+    later = [(event["type"], event["reason"]) for event in world.cluster.events[2:]]
+    assert later == [("Warning", "FileNotFound"), ("Normal", "CheckpointLoaded")]
 
 
 async def test_a_new_claim_is_filled_again() -> None:

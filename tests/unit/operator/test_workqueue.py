@@ -251,3 +251,73 @@ def test_closing_does_not_wait_for_ever() -> None:
         assert now() == 6.0
 
     in_virtual_time(test)
+
+
+def test_an_urgent_key_is_worked_on_before_those_that_wait() -> None:
+    async def test() -> None:
+        work = Recorder(takes=1.0)
+        queue = WorkQueue(work, workers=1)
+        for key in ("a", "b", "c"):
+            queue.add(key)
+        queue.add("c", urgent=True)
+        async with queue:
+            await asyncio.sleep(5)
+        assert [key for key, _ in work.runs] == ["c", "a", "b"]
+
+    in_virtual_time(test)
+
+
+def test_urgency_outlives_a_delay_and_a_run() -> None:
+    async def test() -> None:
+        work = Recorder(takes=1.0)
+        async with WorkQueue(work, workers=1) as queue:
+            queue.add("late", after=2.5, urgent=True)
+            queue.add("late", after=9.0)
+            queue.add("runs")
+            await asyncio.sleep(0.5)
+            queue.add("runs", urgent=True)
+            queue.add("x")
+            queue.add("y")
+            queue.add("z")
+            await asyncio.sleep(20)
+        assert [key for key, _ in work.runs] == ["runs", "runs", "x", "late", "y", "z"]
+
+    in_virtual_time(test)
+
+
+def test_groups_take_turns() -> None:
+    async def test() -> None:
+        work = Recorder(takes=1.0)
+        queue = WorkQueue(work, workers=1, group=lambda key: key[0])
+        for key in ("a1", "a2", "a3", "b1", "b2"):
+            queue.add(key)
+        async with queue:
+            await asyncio.sleep(10)
+        assert [key for key, _ in work.runs] == ["a1", "b1", "a2", "b2", "a3"]
+
+    in_virtual_time(test)
+
+
+def test_how_long_keys_waited_for_a_worker_is_told_without_their_delay() -> None:
+    async def test() -> None:
+        waits: list[float] = []
+        async with WorkQueue(Recorder(takes=2.0), workers=1, waited=waits.append) as queue:
+            queue.add("a")
+            queue.add("b", after=0.5)
+            await asyncio.sleep(10)
+        assert waits == [0.0, 1.5]
+
+    in_virtual_time(test)
+
+
+def test_keys_that_fail_are_counted_until_they_succeed() -> None:
+    async def test() -> None:
+        work = Recorder(fails=1)
+        async with WorkQueue(work, workers=1, backoff_base=10.0, spread=lambda: 1.0) as queue:
+            queue.add("a")
+            await asyncio.sleep(1)
+            assert queue.failing == 1
+            await asyncio.sleep(20)
+            assert queue.failing == 0
+
+    in_virtual_time(test)

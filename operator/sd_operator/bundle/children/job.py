@@ -7,7 +7,7 @@ spec. The verdict is the pod's termination message; exit code 2 says that trying
 import json
 from dataclasses import dataclass
 
-from sd_operator import names
+from sd_operator import claims, names
 from sd_operator.api.bundle import BundleFile, ModelBundle
 from sd_operator.api.fetching import job_name, request
 from sd_operator.manifests import Object, container_security, labels, owner_reference, pod_security
@@ -67,15 +67,23 @@ def build_job(bundle: ModelBundle, file: BundleFile, *, claim_uid: str, settings
                 ]
             },
             "template": {
-                "metadata": {"labels": all_labels},
+                "metadata": {"labels": {**all_labels, **claims.bundle_labels(_exclusive(bundle))}},
                 "spec": _pod_spec(bundle, file, settings),
             },
         },
     }
 
 
+def _exclusive(bundle: ModelBundle) -> list[str]:
+    """The bundle, where its volume is one that a single node mounts."""
+    return [] if "ReadWriteMany" in bundle.spec.storage.access_modes else [bundle.metadata.name]
+
+
 def _pod_spec(bundle: ModelBundle, file: BundleFile, settings: FetchSettings) -> Object:
+    # To the node where the volume is in use: by pods that serve, or by another fetch.
+    affinity = claims.beside_bundles({}, _exclusive(bundle))
     return {
+        **({"affinity": affinity} if affinity else {}),
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

@@ -1,31 +1,44 @@
 """The Deployment of an instance's pods. Pure.
 
-Two GPU backends: `Whole` asks for one nvidia.com/gpu a pod, `None` computes on the CPU.
+What the pods serve is not in their template: they read it from a ConfigMap, and a change is sent to them. So
+only what needs other pods (image, resources, GPU, volumes, …) replaces them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
-from sd_operator import names
+from sd_operator import claims, names
 from sd_operator.api.instance import SDInstance
-from sd_operator.instance.checkpoint import Checkpoint
-from sd_operator.manifests import Object, container_security, labels, owner_reference, pod_security
+from sd_operator.gpu_profiles import GpuSettings
+from sd_operator.instance import gpu
+from sd_operator.instance.children import volumes
+from sd_operator.instance.children.config import VOLUME
+from sd_operator.instance.children.container import (
+    CONTAINER,
+    LEAVING_SECONDS,
+    START_FAILURES,
+    START_PERIOD_SECONDS,
+    build_container,
+)
+from sd_operator.instance.children.metadata import metadata, pod_selector
+from sd_operator.instance.children.volumes import Mounted
+from sd_operator.instance.desired import Checkpoint
+from sd_operator.manifests import Object, pod_security
 
-CONTAINER = "runtime"
-GPU = "nvidia.com/gpu"
-AUTH_PATH = "/etc/sd-runtime/auth"
-OUTPUT_PATH = "/outputs"
+#: Between the end of the runtime's own patience and the kubelet's.
+MARGIN_SECONDS = 10
+#: For a node to be made, and gigabytes of image to be pulled.
+ARRIVAL_SECONDS = 1800
+#: By default the cluster autoscaler moves no pod that has a volume of its node's.
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 
-#: Time to finish what was accepted before the pod is ended; the runtime stops by itself a little earlier.
-GRACE_SECONDS = 120
-DRAIN_SECONDS = GRACE_SECONDS - 10
-#: Before SIGTERM, while requests still come: until every node knows that the pod has left the Service,
-#: and until a process that was only just started hears the signal (a container's first one ignores it).
-LEAVING_SECONDS = 3
-#: A checkpoint of many gigabytes on slow storage may take this long to load.
-START_PERIOD_SECONDS = 2
-START_FAILURES = 900
-
-_MIB = 2**20
+STRATEGIES: dict[str, Object] = {
+    # The old pod serves until the new one has loaded its checkpoint.
+    "Surge": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+    # The new pod gets what the old one held: a GPU, a volume.
+    "Drain": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+    "Recreate": {"type": "Recreate"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,67 +47,99 @@ class RuntimeSettings:
 
     image: str
     image_pull_policy: str
+    gpu: GpuSettings = field(default_factory=GpuSettings)
 
 
 def build_deployment(
-    instance: SDInstance, checkpoint: Checkpoint, *, token_sha256: str, settings: RuntimeSettings
+    instance: SDInstance,
+    *,
+    allocation: gpu.Allocation | None,
+    checkpoint: Checkpoint,
+    exclusive: Collection[str],
+    token_sha256: str,
+    settings: RuntimeSettings,
 ) -> Object:
-    """The Deployment."""
-    name = instance.metadata.name
-    all_labels = labels(
-        app="sd-instance", owner=name, component="runtime", extra={names.LABEL_SD_INSTANCE: name}
+    """The Deployment.
+
+    `checkpoint` matters only by its size, for the default memory; `exclusive` are the bundles whose volume is
+    ReadWriteOnce.
+    """
+    found = metadata(instance)
+    if allocation is not None:
+        found["annotations"] = {names.ANNOTATION_GPU: gpu.annotation(allocation)}
+    mounted = volumes.mounted(instance, gpu=allocation is not None)
+    container = build_container(
+        instance,
+        checkpoint,
+        mounted,
+        gpu=allocation is not None,
+        image=instance.spec.image or settings.image,
+        image_pull_policy=settings.image_pull_policy,
+        token_sha256=token_sha256,
     )
+    bundles = [model.name for model in instance.spec.models if model.name in exclusive]
+    pod = _pod_spec(instance, container, mounted, bundles)
+    if allocation is not None:
+        template = None
+        if allocation.backend == "DRA":
+            template = gpu.build_claim_template(instance, allocation)["metadata"]["name"]
+        pod = gpu.onto_pod(pod, CONTAINER, allocation, template)
+    _name_config(instance, pod)
     return {
         "apiVersion": names.DEPLOYMENT.api_version,
         "kind": names.DEPLOYMENT.kind,
-        "metadata": {
-            "name": name,
-            "namespace": instance.metadata.namespace,
-            "labels": all_labels,
-            "ownerReferences": [owner_reference(names.SDINSTANCE, name=name, uid=instance.metadata.uid)],
-        },
+        "metadata": found,
         "spec": {
             "replicas": instance.spec.replicas,
             # Said although it is the default: what is left out stays as somebody else set it.
             "paused": False,
-            "selector": {"matchLabels": {names.LABEL_SD_INSTANCE: name}},
-            "strategy": {
-                "type": "RollingUpdate",
-                # The old pod serves until the new one has loaded its checkpoint.
-                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
-            },
-            "template": {
-                "metadata": {
-                    "labels": all_labels,
-                    "annotations": {names.ANNOTATION_CHECKPOINT: checkpoint.annotation()},
-                },
-                "spec": _pod_spec(instance, checkpoint, token_sha256, settings),
-            },
+            "selector": {"matchLabels": pod_selector(instance)},
+            "strategy": STRATEGIES[instance.spec.strategy],
+            "progressDeadlineSeconds": _deadline(instance),
+            "template": _template(instance, pod, mounted, bundles),
         },
     }
 
 
-def _pod_spec(
-    instance: SDInstance, checkpoint: Checkpoint, token_sha256: str, settings: RuntimeSettings
-) -> Object:
+def _template(instance: SDInstance, pod: Object, mounted: list[Mounted], bundles: list[str]) -> Object:
+    spec = instance.spec
+    scratch = ",".join(each.name for each in mounted if each.scratch)
+    template: Object = {
+        "metadata": {
+            "labels": {
+                **(spec.pod_labels or {}),
+                **claims.bundle_labels(bundles),
+                **metadata(instance)["labels"],
+            },
+            "annotations": {SAFE_TO_EVICT: scratch, **(spec.pod_annotations or {})},
+        },
+        "spec": pod,
+    }
+    template["metadata"]["annotations"][names.ANNOTATION_TEMPLATE] = names.digest(template)
+    return template
+
+
+def _pod_spec(instance: SDInstance, container: Object, mounted: list[Mounted], bundles: list[str]) -> Object:
     spec = instance.spec
     pod: Object = {
+        "serviceAccountName": names.account_name(instance.metadata.name),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": grace_seconds(instance),
         "securityContext": pod_security(),
-        # Empty rather than left out, for the same reason.
+        # Said although they are the defaults, for the same reason.
+        "hostNetwork": False,
+        "hostPID": False,
+        "hostIPC": False,
         "nodeSelector": dict(spec.node_selector or {}),
-        "containers": [_container(instance, checkpoint, token_sha256, settings)],
-        "volumes": _volumes(instance),
+        "containers": [container],
+        "volumes": [each.volume() for each in mounted],
     }
-    tolerations = [toleration.as_manifest() for toleration in spec.tolerations or ()]
-    if spec.gpu.backend == "Whole":
-        tolerations.append({"key": GPU, "operator": "Exists"})
-    if tolerations:
-        pod["tolerations"] = tolerations
-    if spec.affinity:
-        pod["affinity"] = spec.affinity
+    if spec.tolerations:
+        pod["tolerations"] = [toleration.as_manifest() for toleration in spec.tolerations]
+    affinity = claims.beside_bundles(spec.affinity or {}, bundles)
+    if affinity:
+        pod["affinity"] = affinity
     if spec.runtime_class_name:
         pod["runtimeClassName"] = spec.runtime_class_name
     if spec.image_pull_secrets:
@@ -102,111 +147,18 @@ def _pod_spec(
     return pod
 
 
-def _container(
-    instance: SDInstance, checkpoint: Checkpoint, token_sha256: str, settings: RuntimeSettings
-) -> Object:
-    ready = {"httpGet": {"path": "/readyz", "port": "management"}, "timeoutSeconds": 5}
-    return {
-        "name": CONTAINER,
-        "image": instance.spec.image or settings.image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "command": ["python", "-m", "sd_runtime"],
-        "args": [],
-        "env": _environment(instance, checkpoint, token_sha256),
-        "ports": [
-            {"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"},
-            {"name": "management", "containerPort": names.MANAGEMENT_PORT, "protocol": "TCP"},
-        ],
-        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVING_SECONDS}}},
-        "startupProbe": {
-            **ready,
-            "periodSeconds": START_PERIOD_SECONDS,
-            "failureThreshold": START_FAILURES,
-        },
-        "readinessProbe": {**ready, "periodSeconds": 5, "failureThreshold": 3},
-        "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": "management"},
-            "periodSeconds": 10,
-            "timeoutSeconds": 10,
-            "failureThreshold": 6,
-        },
-        "resources": build_resources(instance, checkpoint),
-        "securityContext": container_security(),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            *(
-                {
-                    "name": names.bundle_volume_name(model.name),
-                    "mountPath": names.bundle_mount_path(model.name),
-                    "readOnly": True,
-                }
-                for model in instance.spec.models
-            ),
-            {"name": "outputs", "mountPath": OUTPUT_PATH},
-            {"name": "tmp", "mountPath": "/tmp"},
-            *([{"name": "auth", "mountPath": AUTH_PATH, "readOnly": True}] if _has_auth(instance) else []),
-        ],
-    }
+def _name_config(instance: SDInstance, pod: Object) -> None:
+    """Give the pod's ConfigMap its name, by all else that the pod is."""
+    name = names.desired_name(instance.metadata.name, pod)
+    volume = next(each for each in pod["volumes"] if each["name"] == VOLUME)
+    volume["configMap"] = {"name": name, **volume["configMap"]}
 
 
-def _environment(instance: SDInstance, checkpoint: Checkpoint, token_sha256: str) -> list[Object]:
-    spec = instance.spec
-    roots = ":".join(names.bundle_mount_path(model.name) for model in spec.models)
-    values = {
-        # Libraries that insist on a home find it where the root is writable.
-        "HOME": "/tmp",
-        "SD_MODEL_ROOTS": roots,
-        "SD_CHECKPOINT": f"{names.bundle_mount_path(checkpoint.bundle)}/{checkpoint.path}",
-        # Never auto: a GPU that was asked for and cannot be used is an error, not a slow service.
-        "SD_DEVICE": "cuda" if spec.gpu.backend == "Whole" else "cpu",
-        "SD_OUTPUT_DIR": OUTPUT_PATH,
-        "SD_AUTH": spec.access.auth.lower(),
-        "SD_MANAGEMENT_TOKEN_SHA256": token_sha256,
-        "SD_DRAIN_SECONDS": str(DRAIN_SECONDS),
-    }
-    if _has_auth(instance):
-        values["SD_AUTH_DIR"] = AUTH_PATH
-    return [{"name": name, "value": value} for name, value in values.items()]
+def grace_seconds(instance: SDInstance) -> int:
+    """How long a pod may take to end: the runtime stops by itself a little earlier."""
+    return LEAVING_SECONDS + instance.spec.rollout.drain_timeout_seconds + MARGIN_SECONDS
 
 
-def _volumes(instance: SDInstance) -> list[Object]:
-    volumes: list[Object] = [
-        {
-            "name": names.bundle_volume_name(model.name),
-            "persistentVolumeClaim": {"claimName": names.claim_name(model.name)},
-        }
-        for model in instance.spec.models
-    ]
-    volumes += [{"name": "outputs", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]
-    secret = instance.spec.access.auth_secret_ref
-    if _has_auth(instance) and secret is not None:
-        volumes.append({"name": "auth", "secret": {"secretName": secret.name, "defaultMode": 0o440}})
-    return volumes
-
-
-def _has_auth(instance: SDInstance) -> bool:
-    return instance.spec.access.auth == "Required" and instance.spec.access.auth_secret_ref is not None
-
-
-def build_resources(instance: SDInstance, checkpoint: Checkpoint) -> Object:
-    """The user's resources, the GPU, and requests where the user said nothing."""
-    given = instance.spec.resources
-    limits = dict(given.limits or {}) if given is not None else {}
-    requests = dict(given.requests or {}) if given is not None else {}
-    if "cpu" not in limits and "cpu" not in requests:
-        requests["cpu"] = "250m"
-    if "memory" not in limits and "memory" not in requests:
-        requests["memory"] = f"{default_memory_mib(checkpoint.size)}Mi"
-    if instance.spec.gpu.backend == "Whole":
-        # Extended resources are asked for by their limit; the request follows.
-        limits[GPU] = 1
-    resources: Object = {"requests": requests}
-    if limits:
-        resources["limits"] = limits
-    return resources
-
-
-def default_memory_mib(checkpoint_bytes: int) -> int:
-    """Memory for torch and its buffers, and half as much again as the checkpoint; in steps of 256 MiB."""
-    wanted = 1024 + checkpoint_bytes * 3 // 2 // _MIB
-    return -(-wanted // 256) * 256
+def _deadline(instance: SDInstance) -> int:
+    """The longest that a rollout which gets on may show no progress: an old pod drains, a new one loads."""
+    return grace_seconds(instance) + ARRIVAL_SECONDS + START_PERIOD_SECONDS * START_FAILURES

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from sd_runtime.a1111.checkpoints import Checkpoint, Shelf, find
-from sd_runtime.device import DeviceInfo
-from sd_runtime.models import LoadedCheckpoint
 
 SHA256 = "45dee52b" * 8
 CONTENT = bytes(range(256)) * 0x1200  # 1.125 MiB
@@ -35,13 +33,8 @@ def served_path(root):
     return root / "models" / "Stable-diffusion" / "sub" / "Model.safetensors"
 
 
-def loaded(path, sha256=SHA256):
-    device = DeviceInfo(type="cpu", name="", dtype="float32")
-    return LoadedCheckpoint(path=path, sha256=sha256, family="SD15", device=device, text_layers=4)
-
-
 def test_files_are_listed_by_name_without_digests_when_nothing_is_known(root):
-    shelf = Shelf([root], served_path(root))
+    shelf = Shelf([root])
     assert [(each.title, each.sha256) for each in shelf.all(None)] == [
         ("sub/Model.safetensors", None),
         ("zebra.safetensors", None),
@@ -50,30 +43,32 @@ def test_files_are_listed_by_name_without_digests_when_nothing_is_known(root):
 
 def test_the_digest_comes_from_the_manifest_and_what_was_loaded_counts_more(root):
     write_manifest(root, "models/Stable-diffusion/sub/Model.safetensors", "ff" * 32)
-    shelf = Shelf([root], served_path(root))
-    assert shelf.served(None).title == "sub/Model.safetensors [ffffffffff]"
-    assert shelf.served(loaded(served_path(root))).title == "sub/Model.safetensors [45dee52b45]"
+    shelf = Shelf([root])
+    assert shelf.entry(served_path(root)).title == "sub/Model.safetensors [ffffffffff]"
+    assert shelf.entry(served_path(root), SHA256).title == "sub/Model.safetensors [45dee52b45]"
 
 
 @pytest.mark.parametrize("text", ["{", '{"version": 9, "files": []}'])
 def test_a_manifest_that_cannot_be_read_costs_the_digests_and_is_logged(root, text, caplog):
     (root / ".sd-operator" / "manifest.json").write_text(text)
-    assert len(Shelf([root], served_path(root)).all(None)) == 2
+    assert len(Shelf([root]).all(None)) == 2
     assert "manifest.json" in caplog.text
 
 
 def test_a_checkpoint_outside_of_the_roots_is_listed_too(root):
     elsewhere = root / "elsewhere.safetensors"
-    shelf = Shelf([root], elsewhere)
-    assert shelf.served(None).title == "elsewhere.safetensors"
-    assert elsewhere in [each.path for each in shelf.all(None)]
+    shelf = Shelf([root])
+    assert shelf.entry(elsewhere).title == "elsewhere.safetensors"
+    assert elsewhere in [each.path for each in shelf.all(shelf.entry(elsewhere))]
     assert shelf.relative(elsewhere) == "elsewhere.safetensors"
     assert shelf.relative(Path("/x/y")) == "/x/y"
 
 
 def test_a_root_that_is_not_there_is_empty(tmp_path):
-    shelf = Shelf([tmp_path / "gone"], tmp_path / "gone" / "models" / "Stable-diffusion" / "a.safetensors")
-    assert [each.name for each in shelf.all(None)] == ["a.safetensors"]
+    shelf = Shelf([tmp_path / "gone"])
+    served = shelf.entry(tmp_path / "gone" / "models" / "Stable-diffusion" / "a.safetensors")
+    assert shelf.all(None) == []
+    assert [each.name for each in shelf.all(served)] == ["a.safetensors"]
 
 
 OLD_HASH = hashlib.sha256(CONTENT[0x100000:0x110000]).hexdigest()[:8]
@@ -99,16 +94,16 @@ OLD_HASH = hashlib.sha256(CONTENT[0x100000:0x110000]).hexdigest()[:8]
     ],
 )
 def test_every_spelling_that_a1111_accepts_is_found(root, spelling):
-    shelf = Shelf([root], served_path(root))
-    found = find(spelling, shelf.all(loaded(served_path(root))))
+    shelf = Shelf([root])
+    found = find(spelling, shelf.all(shelf.entry(served_path(root), SHA256)))
     assert found is not None
     assert found.path == served_path(root)
 
 
 @pytest.mark.parametrize("spelling", ["", "  ", "model", "Model2", "ffffffff"])
 def test_other_texts_name_nothing(root, spelling):
-    shelf = Shelf([root], served_path(root))
-    found = find(spelling, shelf.all(loaded(served_path(root))))
+    shelf = Shelf([root])
+    found = find(spelling, shelf.all(shelf.entry(served_path(root), SHA256)))
     assert found is None
 
 

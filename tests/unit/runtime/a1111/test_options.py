@@ -102,3 +102,58 @@ def test_of_two_changes_at_once_neither_is_lost(options):
     options.change(changes, served(options, names=names_while_another_changes))
     other.join()
     assert (current(options)["samples_save"], current(options)["sd_vae"]) == (False, "None")
+
+
+def test_wished_defaults_count_and_those_that_cannot_be_honoured_are_returned_by_name(options):
+    wished = {
+        "CLIP_stop_at_last_layers": 13,
+        "samples_save": False,
+        "samples_format": "jpg",
+        "enable_pnginfo": True,
+        "sd_model_checkpoint": "a",
+        "nonsense": 1,
+    }
+    refused = options.take_defaults(wished, 12)
+    assert [error.field for error in refused] == [
+        "CLIP_stop_at_last_layers",
+        "samples_format",
+        "sd_model_checkpoint",
+        "nonsense",
+    ]
+    assert "spec.checkpoint" in refused[2].allowed
+    assert "samples_save" in refused[3].allowed
+    told = current(options)
+    assert (told["CLIP_stop_at_last_layers"], told["samples_save"]) == (1, False)
+
+
+def test_a_default_that_is_not_wished_any_more_becomes_the_one_built_in(options):
+    options.take_defaults({"CLIP_stop_at_last_layers": 2, "samples_save": False}, 12)
+    options.take_defaults({"samples_save": False}, 12)
+    told = current(options)
+    assert (told["CLIP_stop_at_last_layers"], told["samples_save"]) == (1, False)
+
+
+def test_other_defaults_end_what_clients_changed_and_the_same_ones_do_not(options):
+    options.take_defaults({"CLIP_stop_at_last_layers": 2}, 12)
+    options.change({"samples_save": False, "CLIP_stop_at_last_layers": 3}, served(options))
+    options.take_defaults({"CLIP_stop_at_last_layers": 2}, 12)
+    assert (current(options)["samples_save"], current(options)["CLIP_stop_at_last_layers"]) == (False, 3)
+    options.take_defaults({"CLIP_stop_at_last_layers": 4}, 12)
+    assert (current(options)["samples_save"], current(options)["CLIP_stop_at_last_layers"]) == (True, 4)
+
+
+def test_a_change_that_the_next_model_cannot_honour_gives_way_to_the_default(options):
+    options.take_defaults({"CLIP_stop_at_last_layers": 2}, 12)
+    options.change({"samples_save": False, "CLIP_stop_at_last_layers": 12}, served(options))
+    assert options.take_defaults({"CLIP_stop_at_last_layers": 2}, 4) == []
+    assert (current(options)["samples_save"], current(options)["CLIP_stop_at_last_layers"]) == (False, 2)
+
+
+def test_a_default_beyond_one_model_is_honoured_again_by_the_next(options):
+    wished = {"CLIP_stop_at_last_layers": 12}
+    options.take_defaults(wished, 12)
+    (refused,) = options.take_defaults(wished, 4)
+    assert "1 to 4" in refused.allowed
+    assert current(options)["CLIP_stop_at_last_layers"] == 1
+    assert options.take_defaults(wished, 12) == []
+    assert current(options)["CLIP_stop_at_last_layers"] == 12

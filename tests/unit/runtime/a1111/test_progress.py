@@ -2,11 +2,14 @@
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from sd_runtime.a1111 import progress
+from sd_runtime.device import DeviceInfo
 from sd_runtime.jobs.job import Job, JobId
+from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.tasks.txt2img import Txt2Img
 
 TASK = Txt2Img(
@@ -30,6 +33,13 @@ async def job():
         accepted_at=100.0,
         timestamp=datetime(2030, 1, 31, 12, 34, 56),
         finished=asyncio.get_running_loop().create_future(),
+        checkpoint=LoadedCheckpoint(
+            path=Path("/a.safetensors"),
+            sha256="",
+            family="SD15",
+            device=DeviceInfo(type="cpu", name="", dtype="float32"),
+            text_layers=4,
+        ),
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 import torch
 
 from sd_runtime.engine.loop import Engine, Ticket
+from sd_runtime.engine.rounds import Rounds
 from sd_runtime.engine.work import Decode, Encode, OnStep, TaskRun
 from sd_runtime.errors import (
     Cancelled,
@@ -364,6 +368,66 @@ def test_closing_settles_everything(checkpoint_file: Path) -> None:
     for future in (running.future, load, queued.future, late.future):
         with pytest.raises(Cancelled):
             future.result(WAIT)
+
+
+@pytest.fixture
+def own_engine(checkpoint_file: Path) -> Iterator[Engine]:
+    """An engine that a test may spoil, with the tiny checkpoint resident."""
+    engine = Engine(device="cpu", max_batch=8, observer=RecordingObserver())
+    engine.start()
+    engine.load(checkpoint_file).result(WAIT)
+    yield engine
+    engine.close()
+
+
+def test_a_file_whose_header_is_at_fault_leaves_the_model_before_it_resident(
+    own_engine: Engine, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    before = own_engine.resident
+    truncated = tmp_path / "truncated.safetensors"
+    truncated.write_bytes(checkpoint_file.read_bytes()[:-1])
+    for path, told in ((truncated, "header promises"), (tmp_path / "absent.safetensors", "cannot be read")):
+        with pytest.raises(CheckpointError, match=told):
+            own_engine.load(path).result(WAIT)
+        assert own_engine.resident is before
+    assert own_engine.submit(picture()).future.result(WAIT).shape == (64, 64, 3)
+
+
+def test_bytes_with_another_digest_than_the_wanted_are_not_loaded_and_no_model_is_left(
+    own_engine: Engine, checkpoint_file: Path
+) -> None:
+    digest = hashlib.sha256(checkpoint_file.read_bytes()).hexdigest()
+    with pytest.raises(CheckpointError, match=f"is {digest}, and {'0' * 64} is wanted"):
+        own_engine.load(checkpoint_file, sha256="0" * 64).result(WAIT)
+    assert own_engine.resident is None
+    with pytest.raises(NotLoaded):
+        own_engine.submit(picture()).future.result(WAIT)
+    loaded = own_engine.load(checkpoint_file, sha256=digest).result(WAIT)
+    assert own_engine.resident is loaded
+
+
+def test_the_model_before_is_gone_from_memory_before_the_next_is_read(checkpoint_file: Path) -> None:
+    rounds = Rounds(device_request="cpu", max_batch=8, observer=RecordingObserver())
+    rounds.load(checkpoint_file, sha256=None, between=lambda: None)
+    model = rounds._model
+    assert model is not None
+    networks = [weakref.ref(model.unet), weakref.ref(model.vae), weakref.ref(model.text)]
+    del model
+    left: list[object] = []
+    rounds.load(checkpoint_file, sha256=None, between=lambda: left.extend(each() for each in networks))
+    assert set(left) == {None}
+
+
+def test_what_a_failed_load_had_read_is_gone_from_memory_too(
+    own_engine: Engine, checkpoint_file: Path
+) -> None:
+    gc.disable()  # it may find the circle by chance
+    try:
+        error = weakref.ref(own_engine.load(checkpoint_file, sha256="0" * 64).exception(WAIT))
+        own_engine.load(checkpoint_file).result(WAIT)
+        assert error() is None
+    finally:
+        gc.enable()
 
 
 class HeldPath(type(Path())):  # type: ignore[misc]

@@ -1,23 +1,25 @@
 """A server around a hand-written engine; the engines honour the contract, or break one point of it each."""
 
-from collections.abc import Callable, Hashable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from sd_runtime import serving
 from sd_runtime.a1111.checkpoints import Shelf
 from sd_runtime.a1111.options import Options
 from sd_runtime.app import create_app
+from sd_runtime.desired import Wish
 from sd_runtime.device import DeviceInfo
 from sd_runtime.errors import Cancelled, CheckpointError
-from sd_runtime.guards.auth import CredentialFiles
-from sd_runtime.health import RuntimeState
+from sd_runtime.health import Health, RuntimeState
 from sd_runtime.images.saving import OutputFolder
 from sd_runtime.jobs.job import Pixels
 from sd_runtime.jobs.queue import JobQueue
@@ -26,6 +28,7 @@ from sd_runtime.metrics import Metrics
 from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.routes.services import Services
 from sd_runtime.settings import Settings
+from sd_runtime.switching import Switcher, wish_at_start
 from sd_runtime.tasks.txt2img import Txt2Img
 
 SHA256 = "ab12" * 16
@@ -68,14 +71,14 @@ class ManualEngine:
 
     def __init__(self) -> None:
         self.tickets: list[ManualTicket] = []
+        self.resident: LoadedCheckpoint | None = None
 
     def start(self) -> None: ...
 
-    def close(self) -> None: ...
-
-    def load(self, path: Path) -> Future[LoadedCheckpoint]:
+    def load(self, path: Path, *, sha256: str | None = None) -> Future[LoadedCheckpoint]:
         future: Future[LoadedCheckpoint] = Future()
-        future.set_result(loaded(path))
+        self.resident = loaded(path, sha256 or SHA256)
+        future.set_result(self.resident)
         return future
 
     def submit(
@@ -132,15 +135,62 @@ class FailingEngine(ManualEngine):
 class UnloadableEngine(ManualEngine):
     """Cannot load any checkpoint."""
 
-    def load(self, path: Path) -> Future[LoadedCheckpoint]:
+    def load(self, path: Path, *, sha256: str | None = None) -> Future[LoadedCheckpoint]:
         future: Future[LoadedCheckpoint] = Future()
         future.set_exception(CheckpointError(f"{path.name}: not a safetensors file"))
         return future
 
 
-def loaded(path: Path) -> LoadedCheckpoint:
+@dataclass
+class ManualLoad:
+    """A load that the test ends."""
+
+    engine: "LoadingEngine"
+    path: Path
+    sha256: str | None
+    future: Future[LoadedCheckpoint] = field(default_factory=Future)
+
+    def succeed(self, *, text_layers: int = 4) -> None:
+        self.engine.resident = loaded(self.path, self.sha256 or SHA256, text_layers=text_layers)
+        self.future.set_result(self.engine.resident)
+
+    def fail(self, error: Exception | None = None, *, after_dropping: bool = True) -> None:
+        """By default the fault is found when the network before is gone already."""
+        if after_dropping:
+            self.engine.resident = None
+        self.future.set_exception(error or CheckpointError(f"{self.path.name}: is broken"))
+
+
+class LoadingEngine(ManualEngine):
+    """Its loads are ended by the test, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[ManualLoad] = []
+
+    def load(self, path: Path, *, sha256: str | None = None) -> Future[LoadedCheckpoint]:
+        load = ManualLoad(self, path, sha256)
+        self.loads.append(load)
+        return load.future
+
+
+def loaded(path: Path, sha256: str = SHA256, *, text_layers: int = 4) -> LoadedCheckpoint:
     device = DeviceInfo(type="cpu", name="a test's CPU", dtype="float32")
-    return LoadedCheckpoint(path=path, sha256=SHA256, family="SD15", device=device, text_layers=4)
+    return LoadedCheckpoint(path=path, sha256=sha256, family="SD15", device=device, text_layers=text_layers)
+
+
+async def wait_until(happened: Callable[[], object]) -> None:
+    for _ in range(5000):
+        if happened():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen")
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
+    """Waits for something that another task or thread does."""
+    return wait_until
 
 
 @pytest.fixture
@@ -159,6 +209,11 @@ def unloadable_engine() -> UnloadableEngine:
 
 
 @pytest.fixture
+def loading_engine() -> LoadingEngine:
+    return LoadingEngine()
+
+
+@pytest.fixture
 def failing_engine() -> Callable[[Exception], FailingEngine]:
     return FailingEngine
 
@@ -171,6 +226,30 @@ def loaded_checkpoint() -> Callable[[Path], LoadedCheckpoint]:
 USER = ("alice", "s3cret:with colon")
 
 
+class Pauses:
+    """Sleeps that the test ends."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.going_on: list[asyncio.Future[None]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.asked.append(seconds)
+        self.going_on.append(end)
+        try:
+            await end
+        finally:
+            self.going_on.remove(end)
+
+    async def end(self) -> None:
+        """Ends the one that goes on, once there is one."""
+        await wait_until(lambda: self.going_on)
+        (pause,) = self.going_on
+        pause.set_result(None)
+        await wait_until(lambda: pause not in self.going_on)
+
+
 @dataclass(kw_only=True)
 class World:
     """One server: both doors, and what lies behind them."""
@@ -178,35 +257,63 @@ class World:
     services: Services
     engine: ManualEngine
     root: Path
+    switcher: Switcher
+    pauses: Pauses
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints are."""
+        return self.root / "bundle" / "models" / "Stable-diffusion"
 
     def client(self, *, user: tuple[str, str] | None = USER) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(app=create_app(self.services))
         return httpx.AsyncClient(transport=transport, base_url="http://sd", auth=user)
 
-    def management(self, *, token_sha256: str = "", address: str = "127.0.0.1") -> httpx.AsyncClient:
-        services = self.services
-        settings = services.settings
-        app = create_management_app(
-            state=services.state,
-            shelf=services.shelf,
-            metrics=services.metrics,
-            token_sha256=token_sha256,
-            credentials=CredentialFiles(settings.auth_dir) if settings.auth == "required" else None,
-        )
+    def management(self, *, address: str = "127.0.0.1") -> httpx.AsyncClient:
+        app = create_management_app(self.services, self.switcher)
         transport = httpx.ASGITransport(app=app, client=(address, 1234))
         return httpx.AsyncClient(transport=transport, base_url="http://sd")
 
+    def start(self) -> None:
+        """Follows the wish that the settings hold, and later ones."""
+        self.tasks.append(asyncio.create_task(self.switcher.run()))
+
     async def load(self) -> None:
-        state, queue = self.services.state, self.services.queue
-        await serving.load(self.engine, self.services.settings.checkpoint, state=state, queue=queue)
+        """Starts, and waits for the end of the first load."""
+        self.start()
+        await wait_until(lambda: self.services.state.health in (Health.READY, Health.LOAD_FAILED))
+
+    async def state(self) -> dict[str, Any]:
+        async with self.management() as client:
+            answer: dict[str, Any] = (await client.get("/v1/state")).json()
+            return answer
+
+    async def readiness(self) -> tuple[int, str]:
+        async with self.management() as client:
+            assert (await client.get("/healthz")).status_code == 200
+            response = await client.get("/readyz")
+            return response.status_code, response.text
+
+    def wish(self, name: str, sha256: str, **fields: Any) -> Wish:
+        """A wish for that file; its revision is its name where none is given."""
+        path = self.folder / f"{name}.safetensors"
+        return Wish(path=path, sha256=sha256, **({"revision": name} | fields))
+
+    @property
+    def served(self) -> tuple[str, str] | None:
+        """Name and digest of the checkpoint that is served."""
+        loaded = self.services.state.loaded
+        return loaded and (loaded.path.stem, loaded.sha256)
 
     def saved(self) -> list[Path]:
         return sorted((self.root / "outputs").rglob("*.png"))
 
 
 @pytest.fixture
-def make_world(tmp_path: Path) -> Callable[..., World]:
-    """A server whose checkpoint is not loaded yet; any setting can be given."""
+async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
+    """A server whose checkpoint is not loaded yet; any setting can be given. Its clock ticks once a look."""
+    made: list[World] = []
 
     def make(engine: ManualEngine, **given: object) -> World:
         folder = tmp_path / "bundle" / "models" / "Stable-diffusion"
@@ -222,6 +329,7 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
             "checkpoint": folder / "shapes.safetensors",
             "output_dir": tmp_path / "outputs",
             "auth_dir": auth,
+            "warm_up": "off",
         }
         settings = Settings(**(values | given))  # type: ignore[arg-type]
         outputs = OutputFolder(settings.output_dir)
@@ -229,15 +337,25 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
             settings=settings,
             state=RuntimeState(),
             queue=JobQueue(limit=settings.queue_limit),
-            shelf=Shelf(settings.model_roots, settings.checkpoint),
+            shelf=Shelf(settings.model_roots),
             options=Options(output_folder=str(outputs.txt2img)),
             outputs=outputs,
             metrics=Metrics(),
             random=Random(1),
         )
-        return World(services=services, engine=engine, root=tmp_path)
+        ticks: Iterator[int] = count()
+        pauses = Pauses()
+        switcher = Switcher(services, engine, clock=lambda: float(next(ticks)), sleep=pauses.sleep)
+        wish_at_start(switcher, settings)
+        made.append(World(services=services, engine=engine, root=tmp_path, switcher=switcher, pauses=pauses))
+        return made[-1]
 
-    return make
+    yield make
+    tasks = [task for world in made for task in world.tasks]
+    for task in tasks:
+        task.cancel()
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(ended, asyncio.CancelledError), "the following of wishes ended by itself"
 
 
 @pytest.fixture
@@ -253,4 +371,15 @@ async def slow_world(make_world: Callable[..., World], manual_engine: ManualEngi
     """A server that is ready and whose pictures the test finishes."""
     made = make_world(manual_engine)
     await made.load()
+    return made
+
+
+@pytest.fixture
+async def switching_world(make_world: Callable[..., World], loading_engine: LoadingEngine) -> World:
+    """A server that is ready, takes three requests, and whose pictures and next loads the test ends."""
+    made = make_world(loading_engine, queue_limit=3)
+    made.start()
+    await wait_until(lambda: loading_engine.loads)
+    loading_engine.loads.pop().succeed()
+    await wait_until(lambda: made.services.state.health == "Ready")
     return made

@@ -162,6 +162,21 @@ async def test_before_the_checkpoint_is_loaded_the_client_is_told_to_come_again(
     assert "being loaded" in response.json()["detail"]
 
 
+@pytest.mark.parametrize("obstacle", ["loading", "draining"])
+async def test_while_no_picture_can_be_made_every_request_is_told_to_come_again_whatever_is_in_it(
+    make_world, prompt_engine, obstacle
+):
+    world = make_world(prompt_engine)
+    if obstacle == "draining":
+        await world.load()
+        world.services.state.drain()
+    async with world.client() as client:
+        response = await client.post(TXT2IMG, json={"steps": -1})
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+    assert set(response.json()) == {"error", "detail", "body", "errors"}
+
+
 async def test_after_a_failed_load_the_reason_is_told(make_world, unloadable_engine):
     world = make_world(unloadable_engine)
     await world.load()

@@ -11,21 +11,9 @@ TOKEN = "0123456789abcdef"
 DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
 
 
-async def state(world):
-    async with world.management() as client:
-        return (await client.get("/v1/state")).json()
-
-
-async def readiness(world):
-    async with world.management() as client:
-        assert (await client.get("/healthz")).status_code == 200
-        response = await client.get("/readyz")
-        return response.status_code, response.text
-
-
 async def test_at_first_the_process_is_starting(make_world, prompt_engine):
     world = make_world(prompt_engine)
-    assert await state(world) == {
+    assert await world.state() == {
         "health": "Starting",
         "checkpoint": None,
         "error": None,
@@ -33,19 +21,24 @@ async def test_at_first_the_process_is_starting(make_world, prompt_engine):
         "version": "0.1.0",
         "credentials": "Present",
         "credentialsError": None,
+        "desired": {"revision": None, "generation": None, "inEffect": False, "error": None},
+        "optionErrors": [],
+        "startup": None,
+        "files": [],
+        "draining": False,
     }
-    assert await readiness(world) == (503, "Starting")
+    assert await world.readiness() == (503, "Starting")
 
 
 async def test_while_the_checkpoint_is_read_the_process_is_loading(make_world, prompt_engine):
     world = make_world(prompt_engine)
     world.services.state.begin_loading()
-    assert (await state(world))["health"] == "Loading"
-    assert await readiness(world) == (503, "Loading")
+    assert (await world.state())["health"] == "Loading"
+    assert await world.readiness() == (503, "Loading")
 
 
 async def test_with_the_checkpoint_resident_it_is_ready_and_tells_digest_and_device(world):
-    assert await state(world) == {
+    assert await world.state() == {
         "health": "Ready",
         "checkpoint": {"path": "models/Stable-diffusion/shapes.safetensors", "sha256": "ab12" * 16},
         "error": None,
@@ -53,39 +46,44 @@ async def test_with_the_checkpoint_resident_it_is_ready_and_tells_digest_and_dev
         "version": "0.1.0",
         "credentials": "Present",
         "credentialsError": None,
+        "desired": {"revision": None, "generation": None, "inEffect": True, "error": None},
+        "optionErrors": [],
+        "startup": {"loadSeconds": 1.0, "warmUpSeconds": 0.0},
+        "files": [],
+        "draining": False,
     }
-    assert await readiness(world) == (200, "ready")
+    assert await world.readiness() == (200, "ready")
 
 
 async def test_an_instance_that_admits_nobody_is_not_ready_until_the_credentials_are_there(world):
     password = world.root / "auth" / "password"
     secret = password.read_text()
     password.unlink()
-    status, words = await readiness(world)
+    status, words = await world.readiness()
     assert (status, "password" in words) == (503, True)
-    told = await state(world)
+    told = await world.state()
     assert (told["health"], told["credentials"]) == ("Ready", "Missing")
     assert "password" in told["credentialsError"]
     password.write_text(secret)
-    assert await readiness(world) == (200, "ready")
-    assert (await state(world))["credentials"] == "Present"
+    assert await world.readiness() == (200, "ready")
+    assert (await world.state())["credentials"] == "Present"
 
 
 async def test_an_open_instance_wants_no_credentials(make_world, prompt_engine):
     world = make_world(prompt_engine, auth="disabled")
-    assert (await state(world))["credentials"] == "NotRequired"
+    assert (await world.state())["credentials"] == "NotRequired"
 
 
 async def test_a_failed_load_is_kept_and_told(make_world, unloadable_engine):
     world = make_world(unloadable_engine)
     await world.load()
-    told = await state(world)
+    told = await world.state()
     assert told["health"] == "LoadFailed"
     assert "not a safetensors file" in told["error"]
-    assert await readiness(world) == (503, "LoadFailed")
+    assert await world.readiness() == (503, "LoadFailed")
 
 
-async def test_a_draining_process_is_not_ready_and_finishes_what_it_accepted(slow_world):
+async def test_a_draining_process_says_so_stays_ready_and_finishes_what_it_accepted(slow_world):
     services = slow_world.services
     async with slow_world.client() as client:
         accepted = asyncio.create_task(client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64}))
@@ -94,7 +92,7 @@ async def test_a_draining_process_is_not_ready_and_finishes_what_it_accepted(slo
         draining = asyncio.create_task(serving.drain(state=services.state, queue=services.queue, seconds=60))
         await asyncio.sleep(0)
         refused = await client.post("/sdapi/v1/txt2img", json={})
-        assert await readiness(slow_world) == (503, "draining")
+        assert await slow_world.readiness() == (200, "draining")
         assert not draining.done()
         slow_world.engine.tickets[0].finish()
         await draining
@@ -117,14 +115,18 @@ async def test_a_draining_process_is_not_ready_and_finishes_what_it_accepted(slo
         ("", "Bearer x", "10.0.0.1", 401),
     ],
 )
-async def test_who_may_read_the_state(world, digest, header, address, status):
-    async with world.management(token_sha256=digest, address=address) as client:
+async def test_who_may_read_the_state(make_world, prompt_engine, digest, header, address, status):
+    async with make_world(prompt_engine, management_token_sha256=digest).management(
+        address=address
+    ) as client:
         response = await client.get("/v1/state", headers={"authorization": header} if header else {})
     assert response.status_code == status
 
 
-async def test_probes_and_metrics_need_no_token(world):
-    async with world.management(token_sha256=DIGEST, address="10.0.0.1") as client:
+async def test_probes_and_metrics_need_no_token(make_world, prompt_engine):
+    world = make_world(prompt_engine, management_token_sha256=DIGEST)
+    await world.load()
+    async with world.management(address="10.0.0.1") as client:
         for path in ("/healthz", "/readyz", "/metrics"):
             assert (await client.get(path)).status_code == 200
 

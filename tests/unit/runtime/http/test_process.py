@@ -1,11 +1,13 @@
 """The process: its settings, its log, and its life from listening to SIGTERM."""
 
 import asyncio
+import errno
 import io
 import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,7 @@ def test_authentication_is_required_unless_it_is_disabled():
     ("name", "value"),
     [
         ("checkpoint", "relative.safetensors"),
+        ("warm_up", "yes"),
         ("device", "tpu"),
         ("auth", "off"),
         ("port", 70_000),
@@ -45,6 +48,29 @@ def test_authentication_is_required_unless_it_is_disabled():
 def test_a_bad_setting_is_refused_by_name(name, value):
     with pytest.raises(ValidationError, match=name):
         Settings(**({"checkpoint": "/x"} | {name: value}))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({}, "neither is"), ({"checkpoint": "/x", "desired_file": "/y"}, "both are")],
+    ids=["neither", "both"],
+)
+def test_what_to_serve_is_given_in_exactly_one_way(given, told):
+    with pytest.raises(ValidationError, match=f"one of SD_CHECKPOINT and SD_DESIRED_FILE.*{told}"):
+        Settings(**given)
+
+
+def test_the_desired_file_is_an_absolute_path():
+    assert Settings(desired_file="/etc/desired.json").checkpoint is None
+    with pytest.raises(ValidationError, match="desired_file"):
+        Settings(desired_file="desired.json")
+
+
+def test_the_process_ends_with_a_sentence_when_two_settings_contradict_each_other(monkeypatch, capsys):
+    monkeypatch.setenv("SD_CHECKPOINT", "/x")
+    monkeypatch.setenv("SD_DESIRED_FILE", "/y")
+    assert process.main() == 2
+    assert "exactly one of SD_CHECKPOINT and SD_DESIRED_FILE" in capsys.readouterr().err
 
 
 def test_the_process_ends_with_a_sentence_when_a_setting_is_wrong(monkeypatch, capsys):
@@ -100,8 +126,73 @@ async def test_the_process_listens_before_it_loads_and_ends_in_order_on_sigterm(
         assert not server.should_exit
         told.append("drained")
 
-    await asyncio.wait_for(serving.run([server], load_checkpoint=load, drain_jobs=drain), 10)
+    await asyncio.wait_for(serving.run([server], follow_wishes=load, drain_jobs=drain), 10)
     assert told == ["here", "drained"]
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+async def answers_by_family(**given):
+    """What a server that listens as the settings say answers on the loopback address of each family; and who
+    it takes the client for."""
+    told = {}
+
+    async def app(scope, receive, send):
+        await PlainTextResponse(scope["client"][0])(scope, receive, send)
+
+    settings = Settings(checkpoint="/x", **given)
+    server = serving.server(app, host=settings.host, port=0)
+
+    async def ask():
+        (listening,) = server.servers
+        async with httpx.AsyncClient() as client:
+            for each in listening.sockets:
+                address = "[::1]" if each.family == socket.AF_INET6 else "127.0.0.1"
+                url = f"http://{address}:{each.getsockname()[1]}/"
+                told[each.family] = (await client.get(url)).text
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def drain():
+        pass
+
+    await asyncio.wait_for(serving.run([server], follow_wishes=ask, drain_jobs=drain), 10)
+    return told
+
+
+async def test_by_default_it_listens_on_ipv4():
+    assert (await answers_by_family())[socket.AF_INET] == "127.0.0.1"
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_by_default_it_listens_on_ipv6():
+    assert (await answers_by_family())[socket.AF_INET6] == "::1"
+
+
+async def test_an_empty_host_in_the_environment_is_the_default(monkeypatch):
+    monkeypatch.setenv("SD_HOST", "")
+    assert Settings(checkpoint="/x").host == Settings.model_fields["host"].default
+
+
+async def test_a_named_host_is_the_only_one():
+    assert await answers_by_family(host="127.0.0.1") == {socket.AF_INET: "127.0.0.1"}
+
+
+async def test_a_machine_without_ipv6_serves_over_ipv4(monkeypatch):
+    class OnlyIPv4(socket.socket):
+        def __init__(self, family=-1, *args, **kwargs):
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            super().__init__(family, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "socket", OnlyIPv4)
+    assert await answers_by_family() == {socket.AF_INET: "127.0.0.1"}
 
 
 async def test_one_connection_more_than_a_server_takes_is_turned_away():
@@ -127,7 +218,7 @@ async def test_one_connection_more_than_a_server_takes_is_turned_away():
     async def drain():
         pass
 
-    await asyncio.wait_for(serving.run([server], load_checkpoint=load, drain_jobs=drain), 10)
+    await asyncio.wait_for(serving.run([server], follow_wishes=load, drain_jobs=drain), 10)
     assert told == [200, 200, 503]
 
 
@@ -135,4 +226,4 @@ async def test_a_load_that_fails_is_an_error_in_the_state_and_the_log(make_world
     world = make_world(unloadable_engine)
     await world.load()
     assert world.services.state.error == "shapes.safetensors: not a safetensors file"
-    assert "not loaded" in caplog.text
+    assert "not served" in caplog.text

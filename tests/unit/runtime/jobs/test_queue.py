@@ -1,12 +1,21 @@
 """Jobs: in which order pictures are computed, how a job ends early, how many are accepted."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from sd_runtime.device import DeviceInfo
 from sd_runtime.errors import Cancelled, GenerationError, NotLoaded, QueueFull, UnsupportedError
 from sd_runtime.jobs.job import JobState
 from sd_runtime.jobs.queue import Draining, JobQueue
+from sd_runtime.models import LoadedCheckpoint
+
+CPU = DeviceInfo(type="cpu", name="", dtype="float32")
+OLD, NEW = (
+    LoadedCheckpoint(path=Path(path), sha256="ab" * 32, family="SD15", device=CPU, text_layers=4)
+    for path in ("/old.safetensors", "/new.safetensors")
+)
 
 
 async def settle():
@@ -18,7 +27,7 @@ async def settle():
 @pytest.fixture
 def queue(manual_engine):
     queue = JobQueue(limit=3, clock=lambda: 100.0)
-    queue.serve_with(manual_engine)
+    queue.serve_with(manual_engine, OLD)
     return queue
 
 
@@ -142,7 +151,7 @@ async def test_the_first_failure_ends_the_job_and_takes_its_other_pictures_back(
 
 async def test_a_picture_refused_on_handing_over_takes_the_earlier_ones_back(refusing_engine, task):
     queue = JobQueue(limit=1)
-    queue.serve_with(refusing_engine)
+    queue.serve_with(refusing_engine, OLD)
     outcome = await queue.submit([[task(), task()]]).finished
     assert isinstance(outcome.error, UnsupportedError)
     assert refusing_engine.tickets[0].taken_back
@@ -188,3 +197,66 @@ async def test_draining_gives_up_what_is_late(queue, manual_engine, task):
 
 async def test_draining_with_nothing_accepted_is_done_at_once(queue):
     assert await queue.drained(60)
+
+
+async def test_while_the_queue_holds_what_has_begun_goes_on_to_its_last_iteration(queue, manual_engine, task):
+    job = queue.submit([[task(seed=1)], [task(seed=2)]])
+    await settle()
+    queue.hold()
+    idle = asyncio.create_task(queue.idle())
+    manual_engine.tickets[0].finish()
+    await settle()
+    assert not idle.done()
+    manual_engine.tickets[1].finish()
+    await idle
+    assert len((await job.finished).pictures) == 2
+    assert job.checkpoint is OLD
+
+
+async def test_what_is_accepted_while_the_queue_holds_waits_and_runs_with_the_next_checkpoint(
+    queue, manual_engine, task
+):
+    queue.hold()
+    job = queue.submit([[task()]])
+    await queue.idle()
+    await settle()
+    assert (manual_engine.tickets, job.state, queue.waiting()) == ([], JobState.QUEUED, 1)
+    queue.serve_with(manual_engine, NEW)
+    await settle()
+    manual_engine.tickets[0].finish()
+    assert (await job.finished).state is JobState.DONE
+    assert job.checkpoint is NEW
+
+
+async def test_jobs_that_are_held_back_count_to_the_limit(queue, task):
+    queue.hold()
+    for _ in range(3):
+        queue.submit([[task()]])
+    with pytest.raises(QueueFull, match="3 requests"):
+        queue.submit([[task()]])
+
+
+@pytest.mark.parametrize(("way", "state"), [("cancel", JobState.CANCELLED), ("interrupt", JobState.DONE)])
+async def test_a_job_that_is_held_back_can_be_ended_at_once(queue, manual_engine, task, way, state):
+    queue.hold()
+    job = queue.submit([[task()]])
+    getattr(job, way)()
+    outcome = await job.finished
+    assert (outcome.state, outcome.pictures, queue.oldest()) == (state, (), None)
+    assert manual_engine.tickets == []
+
+
+async def test_when_there_is_no_checkpoint_any_more_what_is_held_back_fails_and_more_is_refused(queue, task):
+    queue.hold()
+    job = queue.submit([[task()]])
+    queue.serve_nothing()
+    assert isinstance((await job.finished).error, NotLoaded)
+    with pytest.raises(NotLoaded):
+        queue.submit([[task()]])
+
+
+async def test_draining_waits_for_what_is_held_back_and_gives_it_up_when_late(queue, task):
+    queue.hold()
+    job = queue.submit([[task()]])
+    assert not await queue.drained(0)
+    assert (await job.finished).state is JobState.CANCELLED

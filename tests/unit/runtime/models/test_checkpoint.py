@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sd_runtime import device
-from sd_runtime.errors import CheckpointError
+from sd_runtime.errors import CheckpointError, CheckpointUnavailable
 from sd_runtime.models import checkpoint
 from sd_runtime.models.reading import DigestCache
 
@@ -137,3 +138,49 @@ def test_a_file_that_is_not_there_is_an_error_of_the_checkpoint(tmp_path: Path) 
         load_error(tmp_path / "absent.safetensors")
         == "absent.safetensors: cannot be read: No such file or directory"
     )
+
+
+def absent(good: Path, folder: Path) -> Path:
+    return folder / "absent.safetensors"
+
+
+def a_folder(good: Path, folder: Path) -> Path:
+    return folder
+
+
+def of_other_bytes(good: Path, folder: Path) -> Path:
+    return rewritten(good, folder, **{MIDDLE: torch.zeros(64, 64, 3, 3)})
+
+
+def of_another_format(good: Path, folder: Path) -> Path:
+    path = folder / "pickle.safetensors"
+    path.write_bytes(b"\x80\x02}q\x00." * 100)
+    return path
+
+
+def without_a_tensor(good: Path, folder: Path) -> Path:
+    return rewritten(good, folder, **{MIDDLE: None})
+
+
+@pytest.mark.parametrize(
+    ("fault", "may_pass"),
+    [
+        (absent, True),
+        (a_folder, True),
+        (of_other_bytes, True),
+        (of_another_format, False),
+        (without_a_tensor, False),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_what_may_pass_is_told_from_what_will_not(
+    checkpoint_file: Path,
+    tmp_path: Path,
+    fault: Callable[[Path, Path], Path],
+    may_pass: bool,
+) -> None:
+    path = fault(checkpoint_file, tmp_path)
+    wanted = hashlib.sha256(checkpoint_file.read_bytes()).hexdigest() if may_pass else None
+    with pytest.raises(CheckpointError, match=f"^{path.name}: ") as caught:
+        checkpoint.load(path, CPU, DigestCache(), sha256=wanted)
+    assert isinstance(caught.value, CheckpointUnavailable) is may_pass

@@ -1,0 +1,18 @@
+"""The stage that all soak tests share, and the checkout whose operator they try."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from benchmarks.rig.processes import ROOT
+from benchmarks.rig.stage import Stage, set_up
+
+
+@contextlib.asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    """SOAK_SOURCE tries the operator of another checkout; SOAK_ASSUME is for one that tells pods nothing."""
+    source = Path(os.environ.get("SOAK_SOURCE") or ROOT)
+    assume = os.environ.get("SOAK_ASSUME", "")
+    async with set_up(nodes=4, source=source, standin=("--assume", assume) if assume else ()) as ready:
+        yield ready
