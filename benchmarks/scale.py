@@ -239,7 +239,8 @@ async def measure(arguments: argparse.Namespace) -> Figures:
         set_up(nodes=nodes, source=arguments.source, standin=standin) as stage,
         stage.namespace("scale", f"{scene.BUNDLE}-models") as namespace,
     ):
-        operator = Operator(stage.kubeconfig, stage.folder, source=arguments.source)
+        # Of this namespace only: what others have in the cluster is not its business.
+        operator = Operator(stage.kubeconfig, stage.folder, namespace=namespace, source=arguments.source)
         async with serving(operator):
             run = Run(stage, operator, namespace, arguments.count)
             await run.bundle(namespace)

@@ -35,7 +35,7 @@ class Stage:
     @contextlib.asynccontextmanager
     async def namespace(self, feature: str, *claims: str) -> AsyncIterator[str]:
         """A namespace of its own with volumes for these claims; it goes with all that is in it."""
-        name = f"rig-{feature}-{uuid.uuid4().hex[:6]}"
+        name = f"{fetching.NAMESPACES}{feature}-{uuid.uuid4().hex[:6]}"
         await self.kube.create("namespaces", scene.namespace(name))
         for claim in claims:
             await self.kube.create("persistentvolumes", scene.volume(name, claim))

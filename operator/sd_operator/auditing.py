@@ -66,11 +66,11 @@ class Auditor:
 
     async def audit(self) -> None:
         """Compare every kind once."""
-        for resource in self._cache.resources:
-            suspects = await self._suspects(resource)
-            if suspects:
-                await self._sleep(SETTLE_SECONDS)
-            for (namespace, name), version in suspects.items():
+        suspects = {resource: await self._suspects(resource) for resource in self._cache.resources}
+        if any(suspects.values()):
+            await self._sleep(SETTLE_SECONDS)
+        for resource, found in suspects.items():
+            for (namespace, name), version in found.items():
                 await self._look(resource, namespace, name, version)
         self._succeeded = self._clock()
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from sd_operator import errors, names
 from sd_operator.cache import Cache, is_followed
-from sd_operator.cluster import Api, Object
+from sd_operator.cluster import Api, Object, is_alive
 from sd_operator.names import Resource
 
 #: Kinds of which the operator reads objects that are not labelled as its own, and so not watched.
@@ -41,6 +41,18 @@ class CachedApi:
         if fields or not namespace or terms is None or not self._cache.answers(resource, namespace):
             return await self._cluster.find(resource, namespace=namespace, labels=labels, fields=fields)
         return await self._cache.find(resource, namespace=namespace, terms=terms)
+
+    async def lives(self, resource: Resource, *, namespace: str, name: str, uid: str) -> bool:
+        """Whether this very object is there and stays; what is remembered is put right."""
+        return is_alive(await self._read(resource, namespace, name), uid=uid)
+
+    async def refind(self, resource: Resource, *, namespace: str, labels: str) -> list[Object]:
+        """`find`, by the cluster's word; what it has is remembered."""
+        found = await self._cluster.refind(resource, namespace=namespace, labels=labels)
+        if self._cache.answers(resource, namespace):
+            for item in found:
+                self._cache.put(resource, item)
+        return found
 
     async def apply(self, manifest: Object) -> Object:
         """Server-side apply; a TransientError when a stranger has the name, whom `get` shows from then on."""

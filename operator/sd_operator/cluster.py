@@ -63,6 +63,12 @@ class Api(Protocol):
     ) -> list[Object]:
         """The objects of one namespace ("": of all, or of a cluster-scoped kind) that the selectors match."""
 
+    async def lives(self, resource: Resource, *, namespace: str, name: str, uid: str) -> bool:
+        """Whether this very object is there and stays: by the cluster's word, not by what is remembered."""
+
+    async def refind(self, resource: Resource, *, namespace: str, labels: str) -> list[Object]:
+        """`find`, by the cluster's word."""
+
     async def apply(self, manifest: Object) -> Object:
         """Server-side apply: the fields in the manifest become ours, those we no longer name go."""
 
@@ -127,6 +133,14 @@ class Cluster:
         self._metrics.api_reads.labels("list", resource.kind).inc()
         items: list[Object] = answer.get("items", [])
         return items
+
+    async def lives(self, resource: Resource, *, namespace: str, name: str, uid: str) -> bool:
+        """Whether this very object is there and stays."""
+        return is_alive(await self.get(resource, namespace=namespace, name=name), uid=uid)
+
+    async def refind(self, resource: Resource, *, namespace: str, labels: str) -> list[Object]:
+        """The objects of one namespace that the selector matches."""
+        return await self.find(resource, namespace=namespace, labels=labels)
 
     async def apply(self, manifest: Object) -> Object:
         """Server-side apply with our field manager; unknown fields are refused, not dropped."""
@@ -328,6 +342,14 @@ class Cluster:
             auth_settings=["BearerToken"],
         )
         return await self._client.call_api(method, url, headers, payload, _request_timeout=timeout)
+
+
+def is_alive(live: Object | None, *, uid: str) -> bool:
+    """Whether it is the object of that uid, and not on its way out."""
+    if live is None:
+        return False
+    metadata = live["metadata"]
+    return metadata["uid"] == uid and not metadata.get("deletionTimestamp")
 
 
 def _path(resource: Resource, namespace: str, name: str = "") -> str:

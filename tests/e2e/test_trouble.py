@@ -49,7 +49,7 @@ def models(kube: Kube) -> None:
             id="storage class",
         ),
         pytest.param(
-            {"env": [{"name": "PYTHONPATH", "value": "/nowhere"}]}, None, "", id="it starts all the same"
+            {"env": [{"name": "SD_LOG_LEVEL", "value": "DEBUG"}]}, None, "", id="it starts all the same"
         ),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from sd_operator import names, pods
 from sd_operator.api import fetching
-from sd_operator.api.bundle import BundleFile, FileStatus
+from sd_operator.api.bundle import BundleFile, FileStatus, ModelBundle
 from sd_operator.api.conditions import Verdict
 from sd_operator.api.reasons import Reason
 from sd_operator.bundle import verdict as verdicts
@@ -77,6 +77,31 @@ def _with_job(observed: Observed, file: BundleFile, job: Object, wish: Object) -
     if failed is not None:
         return _failed(observed, file, job, wish, failed)
     return _underway(observed, file, job, wish)
+
+
+def makes_something(observed: Observed) -> bool:
+    """Whether a child is missing."""
+    bundle = observed.bundle
+    wished = {fetching.job_name(bundle, file) for file in bundle.spec.files}
+    return observed.claim is None or not wished <= observed.jobs.keys()
+
+
+def verdicts_lost(observed: Observed) -> bool:
+    """Whether a Job is complete and no pod tells what it did, nor was it written down."""
+    bundle = observed.bundle
+    return any(
+        job is not None
+        and _condition(job, "Complete") is not None
+        and not observed.pods_of(job)
+        and not _is_known(bundle, file)
+        for file in bundle.spec.files
+        for job in [observed.jobs.get(fetching.job_name(bundle, file))]
+    )
+
+
+def _is_known(bundle: ModelBundle, file: BundleFile) -> bool:
+    before = fetching.told(bundle, file)
+    return before is not None and before.state == "Verified"
 
 
 def remembered(observed: Observed, refused: Verdict) -> list[FileStatus]:

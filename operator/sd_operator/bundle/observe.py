@@ -3,7 +3,7 @@
 import asyncio
 import datetime
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sd_operator import names, pods
@@ -73,6 +73,14 @@ async def observe(api: Api, manifest: Object, *, now: datetime.datetime) -> Obse
         users=observed.users,
         warnings=warnings,
     )
+
+
+async def refound(api: Api, observed: Observed) -> Observed:
+    """The same world with the pods that the cluster tells of, not those that are remembered."""
+    metadata = observed.bundle.metadata
+    selector = names.bundle_selector(metadata.name)
+    found = await api.refind(names.POD, namespace=metadata.namespace, labels=selector)
+    return replace(observed, pods=tuple(found))
 
 
 def users_of(bundle: str, instances: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from sd_operator.applying import announce, report, settle
 from sd_operator.bundle import decide, refusals
 from sd_operator.bundle.children.claim import build_claim, size_note, size_to_ask
 from sd_operator.bundle.children.job import FetchSettings, build_job
-from sd_operator.bundle.observe import Observed, observe
+from sd_operator.bundle.observe import Observed, observe, refound
 from sd_operator.bundle.readiness import readiness
 from sd_operator.bundle.status import build_status
 from sd_operator.claims import live_size
@@ -50,6 +50,12 @@ class BundleReconciler:
             if await report(self._api, manifest, malformed_status(manifest, verdict)):
                 await announce(self._api, manifest, verdict)
             return self._recheck
+        if decide.verdicts_lost(observed):
+            # A pod that no watch told of must not cost a second download.
+            observed = await refound(self._api, observed)
+        if decide.makes_something(observed) and not await self._lives(observed):
+            # Its end was not told yet, and its Jobs go: nothing is made anew.
+            return None
         verdict, files, claim = await self._act(observed)
         status = build_status(
             observed.bundle, verdict, files=files, claim=claim, users=observed.users, time=now()
@@ -59,6 +65,12 @@ class BundleReconciler:
             await announce(self._api, manifest, verdict)
         unsettled = any(file.state in ("Pending", "Failed") for file in files)
         return min(WAITING_SECONDS, self._recheck) if unsettled else self._recheck
+
+    async def _lives(self, observed: Observed) -> bool:
+        metadata = observed.bundle.metadata
+        return await self._api.lives(
+            names.MODELBUNDLE, namespace=metadata.namespace, name=metadata.name, uid=metadata.uid
+        )
 
     async def _act(self, observed: Observed) -> tuple[Verdict, list[FileStatus], Object | None]:
         """Bring the children closer to the wish; what is said about it."""

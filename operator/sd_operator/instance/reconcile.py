@@ -69,20 +69,26 @@ class InstanceReconciler:
             verdict = stalled(Reason.INVALID_SPEC, str(error))
             await self._report(manifest, malformed_status(manifest, verdict), verdict)
             return self._recheck
-        observed, verdict = await self._act(observed, planned)
+        outcome = await self._act(observed, planned)
+        if outcome is None:
+            return None
+        observed, verdict = outcome
         desired = planned.desired or _deployed(observed)
         status = build_status(observed, planned, verdict, desired=desired, time=now())
         await self._report(manifest, status, verdict)
         return self._next_look(observed, verdict)
 
-    async def _act(self, observed: Observed, planned: Plan) -> tuple[Observed, Verdict]:
-        """Bring the children and the pods closer to the wish; what is said about it."""
+    async def _act(self, observed: Observed, planned: Plan) -> tuple[Observed, Verdict] | None:
+        """Bring the children and the pods closer to the wish; what is said about it. None: it is gone."""
         if planned.desired is None:
             await self._scale(observed)
             return observed, _verdict(observed, planned)
         wished = self._wishes(observed, planned, planned.desired)
         if observed.instance.spec.suspend:
             return observed, _suspended(observed, planned, wished)
+        if any(key_of(wish) not in observed.children for wish in wished) and not await self._lives(observed):
+            # Its end was not told yet, and its children go: nothing is made anew.
+            return None
         observed = observed.with_children(await self._unlisted(observed, wished))
         clash = decide.taken(observed, wished)
         if clash is not None:
@@ -114,6 +120,12 @@ class InstanceReconciler:
             await self._api.scale(
                 names.DEPLOYMENT, namespace=metadata["namespace"], name=metadata["name"], replicas=wanted
             )
+
+    async def _lives(self, observed: Observed) -> bool:
+        metadata = observed.instance.metadata
+        return await self._api.lives(
+            names.SDINSTANCE, namespace=metadata.namespace, name=metadata.name, uid=metadata.uid
+        )
 
     def _wishes(self, observed: Observed, planned: Plan, desired: Desired) -> list[Object]:
         return wishes.wished(

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sd_operator import errors, names
+from sd_operator.cluster import is_alive
 from sd_operator.names import Resource
 from sd_operator.runtime_client import RuntimeState
 
@@ -35,17 +36,26 @@ class FakeCluster:
         #: what is said to a claim that asks for another size than it has
         self.refuse_growth: errors.ClusterError | None = None
         self.events: list[Object] = []
+        #: what a cache still holds of objects that are gone, and kinds of which it knows none
+        self.remembered: dict[tuple[str, str, str], Object] = {}
+        self.forgotten: set[str] = set()
         self.served: frozenset[Resource] = frozenset()
         self._applied: dict[tuple[str, str, str, str], Object] = {}
         self._uids = itertools.count(1)
 
     # --- what the operator uses
     async def get(self, resource: Resource, *, namespace: str, name: str) -> Object | None:
-        return copy.deepcopy(self.objects.get((resource.plural, namespace, name)))
+        key = (resource.plural, namespace, name)
+        return copy.deepcopy(self.remembered.get(key) or self.objects.get(key))
 
     async def find(
         self, resource: Resource, *, namespace: str, labels: str = "", fields: str = ""
     ) -> list[Object]:
+        if resource.plural in self.forgotten:
+            return []
+        return self._find(resource, namespace, labels, fields)
+
+    def _find(self, resource: Resource, namespace: str, labels: str, fields: str = "") -> list[Object]:
         found = []
         for (plural, ns, _), item in self.objects.items():
             if plural != resource.plural or ns != namespace:
@@ -60,6 +70,12 @@ class FakeCluster:
                     continue
             found.append(copy.deepcopy(item))
         return found
+
+    async def lives(self, resource: Resource, *, namespace: str, name: str, uid: str) -> bool:
+        return is_alive(self.objects.get((resource.plural, namespace, name)), uid=uid)
+
+    async def refind(self, resource: Resource, *, namespace: str, labels: str) -> list[Object]:
+        return self._find(resource, namespace, labels)
 
     async def apply(self, manifest: Object) -> Object:
         return self._write("apply", manifest, "")

@@ -463,6 +463,31 @@ async def test_a_suspended_instance_tells_what_waits_to_go_and_what_is_wrong() -
     assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "OptionRefused")
 
 
+@pytest.mark.parametrize("key", [BUNDLE, INSTANCE])
+async def test_nothing_is_made_anew_for_an_owner_whose_end_was_not_told(key: Key) -> None:
+    world = a_world()
+    await world.settle()
+    resource = names.SDINSTANCE if key is INSTANCE else names.MODELBUNDLE
+    cluster = world.cluster
+    cluster.remembered[resource.plural, "ns", key.name] = cluster.one(resource, key.name)
+    cluster.remove(resource, "ns", key.name)
+    cluster.writes.clear()
+    reconciler = world.instances if key is INSTANCE else world.bundles
+    assert await reconciler.reconcile(key) is None
+    assert cluster.writes == []
+
+
+async def test_a_pod_that_no_watch_told_of_costs_no_second_download() -> None:
+    world = a_world()
+    await world.bundles.reconcile(BUNDLE)
+    world.controllers.step()
+    job = world.cluster.all(names.JOB)[0]["metadata"]["uid"]
+    world.cluster.forgotten.add("pods")
+    await world.bundles.reconcile(BUNDLE)
+    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Ready", "FilesVerified")
+    assert world.cluster.all(names.JOB)[0]["metadata"]["uid"] == job
+
+
 async def test_events_tell_of_transitions_only() -> None:
     world = a_world()
     await world.settle()
