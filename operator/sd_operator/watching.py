@@ -80,6 +80,7 @@ class Events:
     def deliver(self, resource: Resource, type: str | None, manifest: Object) -> None:
         """An object came, changed or went, or (type None) was there when Kopf listed."""
         gone = type == "DELETED"
+        before = self._before(resource, manifest)
         news = self._cache.remove(resource, manifest) if gone else self._cache.put(resource, manifest)
         if news is News.STALE:
             return
@@ -90,7 +91,15 @@ class Events:
         elif resource == names.MODELBUNDLE:
             self._bundle(manifest, gone=gone, listed=listed)
         else:
-            self._child(resource, manifest)
+            # Somebody may have written another owner onto it: the one of before looks at it, too.
+            self._child(resource, owners(manifest) | (owners(before) if before is not None else set()))
+
+    def _before(self, resource: Resource, manifest: Object) -> Object | None:
+        """A child as it was known until now."""
+        if resource in names.OWN:
+            return None
+        metadata = manifest["metadata"]
+        return self._cache.get(resource, namespace=metadata["namespace"], name=metadata["name"])
 
     def _instance(self, manifest: Object, *, gone: bool, listed: bool) -> None:
         """It has work, and so have the bundles whose users changed."""
@@ -115,19 +124,27 @@ class Events:
             # What came with no new spec is mostly the operator's own status: its children's news may join it.
             self._queue.add(key, after=CHILD_DELAY)
 
-    def _child(self, resource: Resource, manifest: Object) -> None:
-        """Its owner, named by our labels, looks at it."""
-        namespace = manifest["metadata"]["namespace"]
-        labels = manifest["metadata"].get("labels") or {}
-        instance, bundle = labels.get(names.LABEL_SD_INSTANCE), labels.get(names.LABEL_SD_BUNDLE)
-        if instance:
-            self._queue.add(Key(names.SDINSTANCE.kind, namespace, instance), after=CHILD_DELAY)
-        if bundle:
-            key = Key(names.MODELBUNDLE.kind, namespace, bundle)
+    def _child(self, resource: Resource, found: set[Key]) -> None:
+        """Its owners look at it."""
+        for key in found:
             self._queue.add(key, after=CHILD_DELAY)
-            if resource == names.CLAIM:
+            if resource == names.CLAIM and key.kind == names.MODELBUNDLE.kind:
                 for user in self._references.users(key):
                     self._queue.add(user, after=CHILD_DELAY)
+
+
+def owners(manifest: Object) -> set[Key]:
+    """Whose a child is, by our labels and by its owner references."""
+    metadata = manifest["metadata"]
+    namespace, labels = metadata["namespace"], metadata.get("labels") or {}
+    kinds = {names.LABEL_SD_INSTANCE: names.SDINSTANCE.kind, names.LABEL_SD_BUNDLE: names.MODELBUNDLE.kind}
+    by_label = {Key(kind, namespace, labels[label]) for label, kind in kinds.items() if labels.get(label)}
+    by_reference = {
+        Key(reference["kind"], namespace, reference["name"])
+        for reference in metadata.get("ownerReferences") or ()
+        if reference.get("apiVersion") == names.API_VERSION and reference.get("kind") in kinds.values()
+    }
+    return by_label | by_reference
 
 
 def registry(events: Events, ages: WatchAges) -> kopf.OperatorRegistry:

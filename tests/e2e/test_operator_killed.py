@@ -129,6 +129,9 @@ def without_tokens(deployment: Any) -> Any:
     for container in deployment["spec"]["template"]["spec"]["containers"]:
         container["env"] = [entry for entry in container["env"] if "TOKEN" not in entry["name"]]
     deployment["spec"]["template"]["metadata"].pop("annotations", None)
+    for volume in deployment["spec"]["template"]["spec"]["volumes"]:
+        # The name of the desired state carries a digest of the pod, and so of the instance's name.
+        volume.get("configMap", {}).pop("name", None)
     return deployment
 
 

@@ -11,7 +11,6 @@ CHILDREN = [
     ("deployment", "whole"),
     ("service", "whole"),
     ("service", "whole-pods"),
-    ("configmap", "whole-desired"),
     ("serviceaccount", "whole-runtime"),
     ("networkpolicy", "whole"),
     ("ingress", "whole"),
@@ -35,6 +34,20 @@ def served(kube: Kube) -> None:
 def spec_of(manifest: Manifest) -> Manifest:
     kept: Manifest = manifest.get("spec", {}) | {"data": manifest.get("data")}
     return {key: value for key, value in kept.items() if not key.startswith("clusterIP")}
+
+
+def config(kube: Kube) -> str:
+    """The ConfigMap that the pods read; its name carries a digest."""
+    volumes = kube.get("deployment", "whole")["spec"]["template"]["spec"]["volumes"]
+    return next(str(volume["configMap"]["name"]) for volume in volumes if volume["name"] == "desired")
+
+
+def test_a_deleted_desired_state_is_back_as_it_was(kube: Kube) -> None:
+    name = config(kube)
+    before = kube.get("configmap", name)
+    kube.run("delete", "configmap", name)
+    after = kube.wait(lambda: kube.get("configmap", name), f"ConfigMap {name} to be back", 30)
+    assert after["data"] == before["data"]
 
 
 @pytest.mark.parametrize(("kind", "name"), CHILDREN[1:])
@@ -99,18 +112,13 @@ def test_scaled_down_to_one_it_has_no_use_for_some_children(kube: Kube) -> None:
 
 
 def test_other_peoples_objects_are_not_taken_over(kube: Kube) -> None:
-    stranger = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "mine-desired"},
-        "data": {"a": "b"},
-    }
-    kube.apply(stranger)
+    metadata = {"name": "mine-runtime", "labels": {"team": "art"}}
+    kube.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
     kube.apply(instance("mine"))
     stalled = kube.wait_condition("sdinstance", "mine", "Stalled")
     assert stalled["reason"] == "NameTaken"
-    assert "ConfigMap mine-desired" in stalled["message"]
-    assert kube.get("configmap", "mine-desired")["data"] == {"a": "b"}
-    kube.run("delete", "configmap/mine-desired")
+    assert "ServiceAccount mine-runtime" in stalled["message"]
+    assert kube.get("serviceaccount", "mine-runtime")["metadata"]["labels"] == {"team": "art"}
+    kube.run("delete", "serviceaccount/mine-runtime")
     kube.wait_condition("sdinstance", "mine", "Ready", seconds=240)
     kube.run("delete", "sdinstance/mine")

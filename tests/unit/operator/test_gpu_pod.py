@@ -10,7 +10,7 @@ from sd_operator import names
 from sd_operator.api.base import parse
 from sd_operator.api.instance import SDInstance
 from sd_operator.gpu_profiles import TABLE, parse_profiles
-from sd_operator.instance import gpu
+from sd_operator.instance.children import gpu_pod
 from sd_operator.instance.gpu import Allocation, Need
 
 MIB = 2**20
@@ -49,7 +49,7 @@ def built_in(name: str, mib: int = 4608) -> Allocation:
 
 def onto(pod: dict[str, Any], chosen: Allocation, claim_template: str | None = None) -> dict[str, Any]:
     before = copy.deepcopy(pod)
-    result = gpu.onto_pod(pod, "runtime", chosen, claim_template)
+    result = gpu_pod.onto_pod(pod, "runtime", chosen, claim_template)
     assert pod == before, "the given pod is left alone"
     return result
 
@@ -105,7 +105,7 @@ def test_a_pod_with_a_claim() -> None:
 
 def test_a_claim_needs_the_name_of_its_template() -> None:
     with pytest.raises(ValueError, match="claim template"):
-        gpu.onto_pod(POD, "runtime", built_in("nvidia-dra"), None)
+        gpu_pod.onto_pod(POD, "runtime", built_in("nvidia-dra"), None)
 
 
 def test_the_limits_of_the_user_stay() -> None:
@@ -238,7 +238,7 @@ def test_the_user_s_affinity_and_ours_both_hold(given: Any, expected: Any) -> No
 
 
 def test_the_claim_template() -> None:
-    found = gpu.build_claim_template(an_instance(), built_in("nvidia-dra", mib=8704))
+    found = gpu_pod.build_claim_template(an_instance(), built_in("nvidia-dra", mib=8704))
     spec = {
         "spec": {
             "devices": {
@@ -292,10 +292,12 @@ def test_the_claim_template() -> None:
 
 
 def test_another_need_is_another_claim_template() -> None:
-    one, other = (gpu.build_claim_template(an_instance(), built_in("nvidia-dra", mib=mib)) for mib in (1, 2))
+    one, other = (
+        gpu_pod.build_claim_template(an_instance(), built_in("nvidia-dra", mib=mib)) for mib in (1, 2)
+    )
     assert one["metadata"]["name"] != other["metadata"]["name"]
 
 
 def test_only_dra_has_a_claim_template() -> None:
     with pytest.raises(ValueError, match="no profile of backend DRA"):
-        gpu.build_claim_template(an_instance(), allocation(SMALL))
+        gpu_pod.build_claim_template(an_instance(), allocation(SMALL))

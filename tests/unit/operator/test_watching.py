@@ -156,6 +156,23 @@ def test_a_child_is_in_the_cache_and_wakes_its_owner(
     assert watch.cache.get(resource, namespace="ns", name="x") is None
 
 
+def test_a_child_that_is_given_to_another_by_hand_wakes_both() -> None:
+    watch = Watch()
+    watch.child(names.DEPLOYMENT, **{names.LABEL_SD_INSTANCE: "demo"})
+    woken = watch.child(names.DEPLOYMENT, **{names.LABEL_SD_INSTANCE: "another"})
+    assert sorted(woken) == sorted([(user("demo"), LATER), (user("another"), LATER)])
+
+
+def test_a_child_without_our_label_wakes_the_owner_that_its_reference_names() -> None:
+    watch = Watch()
+    reference = {"apiVersion": names.API_VERSION, "kind": "SDInstance", "name": "demo", "uid": "u"}
+    stranger = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "demo-1", "uid": "v"}
+    metadata = {"name": "x", "namespace": "ns", "uid": "x", "ownerReferences": [reference, stranger]}
+    assert watch.tell(names.SERVICE, "MODIFIED", {"kind": "Service", "metadata": metadata}) == [
+        (user("demo"), LATER)
+    ]
+
+
 def test_a_replayed_event_wakes_nobody_and_changes_nothing() -> None:
     watch = Watch()
     watch.instance("demo", "sd15", version=8)

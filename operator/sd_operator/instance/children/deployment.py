@@ -11,7 +11,7 @@ from sd_operator import claims, names
 from sd_operator.api.instance import SDInstance
 from sd_operator.gpu_profiles import GpuSettings
 from sd_operator.instance import gpu
-from sd_operator.instance.children import volumes
+from sd_operator.instance.children import gpu_pod, volumes
 from sd_operator.instance.children.config import VOLUME
 from sd_operator.instance.children.container import (
     CONTAINER,
@@ -82,8 +82,8 @@ def build_deployment(
     if allocation is not None:
         template = None
         if allocation.backend == "DRA":
-            template = gpu.build_claim_template(instance, allocation)["metadata"]["name"]
-        pod = gpu.onto_pod(pod, CONTAINER, allocation, template)
+            template = gpu_pod.build_claim_template(instance, allocation)["metadata"]["name"]
+        pod = gpu_pod.onto_pod(pod, CONTAINER, allocation, template)
     _name_config(instance, pod)
     return {
         "apiVersion": names.DEPLOYMENT.api_version,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from sd_operator import names
 from sd_operator.api.instance import SDInstance
 from sd_operator.instance import gpu
-from sd_operator.instance.children import outputs
+from sd_operator.instance.children import gpu_pod, outputs
 from sd_operator.instance.children.config import build_config, config_of
 from sd_operator.instance.children.deployment import RuntimeSettings, build_deployment
 from sd_operator.instance.children.disruption_budget import build_disruption_budget
@@ -78,7 +78,7 @@ def _before_pods(
         size = outputs.size_to_ask(wanted, live_outputs_claim)
         found.append(outputs.build_outputs_claim(instance, wanted, size=size))
     if allocation is not None and allocation.backend == "DRA":
-        found.append(gpu.build_claim_template(instance, allocation))
+        found.append(gpu_pod.build_claim_template(instance, allocation))
     return found
 
 

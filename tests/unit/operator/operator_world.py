@@ -1,0 +1,62 @@
+"""A fake cluster with its controllers, and an operator of one bundle and one instance."""
+
+from operator_fakes import Controllers, FakeCluster, FakeRuntimes, bundle, instance
+
+from sd_operator import names
+from sd_operator.bundle.children.job import FetchSettings
+from sd_operator.bundle.reconcile import BundleReconciler
+from sd_operator.instance.children.deployment import RuntimeSettings
+from sd_operator.instance.reconcile import InstanceReconciler
+from sd_operator.names import Key
+
+BUNDLE = Key("ModelBundle", "ns", "sd15")
+INSTANCE = Key("SDInstance", "ns", "demo")
+ROUNDS = 8
+
+
+class World:
+    """One cluster, its controllers, and an operator that can be started anew."""
+
+    def __init__(self, cluster: FakeCluster, runtimes: FakeRuntimes | None = None) -> None:
+        self.cluster = cluster
+        self.controllers = Controllers(cluster)
+        self.runtimes = runtimes or FakeRuntimes()
+        self.restart()
+
+    def restart(self, *, operator_image: str = "operator:1", runtime_image: str = "runtime:1") -> None:
+        self.bundles = BundleReconciler(
+            self.cluster,
+            FetchSettings(
+                image=operator_image, image_pull_policy="IfNotPresent", hf_endpoint="https://huggingface.co"
+            ),
+            recheck_seconds=60,
+        )
+        self.instances = InstanceReconciler(
+            self.cluster,
+            self.runtimes,
+            RuntimeSettings(image=runtime_image, image_pull_policy="IfNotPresent"),
+            recheck_seconds=60,
+        )
+
+    async def round(self) -> None:
+        await self.bundles.reconcile(BUNDLE)
+        await self.instances.reconcile(INSTANCE)
+        self.controllers.step()
+
+    async def settle(self) -> None:
+        for _ in range(ROUNDS):
+            await self.round()
+
+    def verdict(self, resource: names.Resource, name: str) -> tuple[str, str]:
+        conditions = self.cluster.one(resource, name)["status"]["conditions"]
+        held = [condition["type"] for condition in conditions if condition["status"] == "True"]
+        ready = next(condition for condition in conditions if condition["type"] == "Ready")
+        assert len(held) == 1
+        return held[0], ready["reason"]
+
+
+def a_world() -> World:
+    cluster = FakeCluster()
+    cluster.add(bundle())
+    cluster.add(instance())
+    return World(cluster)
