@@ -84,4 +84,4 @@ test-soak: .venv ## What takes longer: the local cluster's life, an operator at 
 # --- measure ----------------------------------------------------------------------------------------------------
 .PHONY: bench-scale
 bench-scale: .venv cluster-up ## Time, cost and writes of COUNT=1000 instances on fake nodes, beside a bare script
-	@$(PYTHON) -m benchmarks.scale --count $(or $(COUNT),1000)
+	@$(PYTHON) -m benchmarks.operator --count $(or $(COUNT),1000)

@@ -5,10 +5,16 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.rig.processes import ROOT
+
 if TYPE_CHECKING:
-    from benchmarks.scale import Figures
+    from benchmarks.operator import Figures
+
+#: What of a checkout is run and installed.
+RUN = ("operator", "modelfiles", "crds")
 
 #: seconds for so many instances, from the design
 CREATE_TARGETS = {1000: "≤ 90 s", 5000: "≤ 540 s"}
@@ -91,15 +97,16 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def provenance() -> str:
-    """Of which commit, when, on what."""
-    commit = _git("rev-parse", "HEAD")
-    changed = " with uncommitted changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
+def provenance(source: Path = ROOT) -> str:
+    """Of which commit the checkout `source` has the operator, when it ran, on what."""
+    commit = _git("rev-parse", "HEAD", source=source)
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", *RUN, source=source)
+    changed = " with uncommitted changes" if changes else ""
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     machine = f"{os.cpu_count()} cores ({platform.machine()}), shared with the cluster"
-    return f"Commit {commit}{changed}, {today}, {machine}."
+    return f"Operator of commit {commit}{changed}, {today}, {machine}."
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+def _git(*arguments: str, source: Path) -> str:
+    done = subprocess.run(["git", "-C", source, *arguments], capture_output=True, text=True, check=False)
     return done.stdout.strip()

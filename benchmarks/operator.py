@@ -1,15 +1,20 @@
-"""How the operator behaves with many instances: `python -m benchmarks.scale --count 1000`.
+"""How the operator behaves with many instances: `python benchmarks/operator.py --count 1000`.
 
 On the local cluster with fake nodes (see `rig`). In one run: a bare script that creates the same child
 objects, which is the alternative; N instances to Ready; changes that reach their Deployments; a restart; a
 rest. Prints a table with the design's targets and what others publish beside.
 """
 
+import sys
+
+# Run by its path, this file would take the place of the standard library's `operator`, which pathlib needs, too.
+if sys.path[0].endswith("/benchmarks"):
+    sys.path[0] = sys.path[0].removesuffix("/benchmarks")
+
 import argparse
 import asyncio
 import contextlib
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
