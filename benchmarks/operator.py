@@ -7,7 +7,8 @@ rest. Prints a table with the design's targets and what others publish beside.
 
 import sys
 
-# Run by its path, this file would take the place of the standard library's `operator`, which pathlib needs, too.
+# Run by its path, this file would take the place of the standard library's `operator`, which most others
+# import.
 if sys.path[0].endswith("/benchmarks"):
     sys.path[0] = sys.path[0].removesuffix("/benchmarks")
 
