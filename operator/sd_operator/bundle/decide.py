@@ -87,12 +87,12 @@ def makes_something(observed: Observed) -> bool:
 
 
 def verdicts_lost(observed: Observed) -> bool:
-    """Whether a Job is complete and no pod tells what it did, nor was it written down."""
+    """Whether a Job is complete and no pod, as it is known, tells what it did, nor was it written down."""
     bundle = observed.bundle
     return any(
         job is not None
         and _condition(job, "Complete") is not None
-        and not observed.pods_of(job)
+        and _success(observed, job) is None
         and not _is_known(bundle, file)
         for file in bundle.spec.files
         for job in [observed.jobs.get(fetching.job_name(bundle, file))]
@@ -165,10 +165,9 @@ def _without_job(observed: Observed, file: BundleFile, wish: Object) -> FileDeci
 
 
 def _completed(observed: Observed, file: BundleFile, job: Object, wish: Object) -> FileDecision:
-    for pod in reversed(observed.pods_of(job)):
-        ended = pods.termination(pod)
-        if ended is not None and ended.get("exitCode") == 0:
-            return _told(file, wish, verdicts.read(ended))
+    success = _success(observed, job)
+    if success is not None:
+        return _told(file, wish, verdicts.read(success))
     before = fetching.told(observed.bundle, file)
     if before is not None and before.state == "Verified":
         return FileDecision(before)
@@ -177,6 +176,15 @@ def _completed(observed: Observed, file: BundleFile, job: Object, wish: Object) 
         _status(file, wish, "Pending", "VerdictLost", "the fetch pod is gone; the file is verified again"),
         Action.REPLACE,
     )
+
+
+def _success(observed: Observed, job: Object) -> Mapping[str, Any] | None:
+    """How the pod that did a Job's work ended."""
+    for pod in reversed(observed.pods_of(job)):
+        ended = pods.termination(pod)
+        if ended is not None and ended.get("exitCode") == 0:
+            return ended
+    return None
 
 
 def _failed(

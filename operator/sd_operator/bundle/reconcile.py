@@ -51,7 +51,7 @@ class BundleReconciler:
                 await announce(self._api, manifest, verdict)
             return self._recheck
         if decide.verdicts_lost(observed):
-            # A pod that no watch told of must not cost a second download.
+            # A pod whose end no watch told of must not cost a second download.
             observed = await refound(self._api, observed)
         if decide.makes_something(observed) and not await self._lives(observed):
             # Its end was not told yet, and its Jobs go: nothing is made anew.

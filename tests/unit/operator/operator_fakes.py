@@ -36,7 +36,7 @@ class FakeCluster:
         #: what is said to a claim that asks for another size than it has
         self.refuse_growth: errors.ClusterError | None = None
         self.events: list[Object] = []
-        #: what a cache still holds of objects that are gone, and kinds of which it knows none
+        #: what a cache still holds of objects that are gone or have changed, and kinds of which it knows none
         self.remembered: dict[tuple[str, str, str], Object] = {}
         self.forgotten: set[str] = set()
         self.served: frozenset[Resource] = frozenset()
@@ -53,7 +53,10 @@ class FakeCluster:
     ) -> list[Object]:
         if resource.plural in self.forgotten:
             return []
-        return self._find(resource, namespace, labels, fields)
+        return [
+            copy.deepcopy(self.remembered.get((resource.plural, namespace, item["metadata"]["name"]), item))
+            for item in self._find(resource, namespace, labels, fields)
+        ]
 
     def _find(self, resource: Resource, namespace: str, labels: str, fields: str = "") -> list[Object]:
         found = []

@@ -183,6 +183,19 @@ async def test_nothing_is_made_anew_for_an_owner_whose_end_was_not_told(key: Key
     assert cluster.writes == []
 
 
+async def test_a_pod_whose_end_no_watch_told_of_costs_no_second_download() -> None:
+    world = a_world()
+    await world.bundles.reconcile(BUNDLE)
+    world.controllers.step()
+    job = world.cluster.all(names.JOB)[0]["metadata"]["uid"]
+    for pod in world.cluster.all(names.POD):
+        before = {**pod, "status": {"phase": "Pending"}}
+        world.cluster.remembered["pods", "ns", pod["metadata"]["name"]] = before
+    await world.bundles.reconcile(BUNDLE)
+    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Ready", "FilesVerified")
+    assert world.cluster.all(names.JOB)[0]["metadata"]["uid"] == job
+
+
 async def test_a_pod_that_no_watch_told_of_costs_no_second_download() -> None:
     world = a_world()
     await world.bundles.reconcile(BUNDLE)
