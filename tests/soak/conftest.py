@@ -6,7 +6,7 @@ Nothing of Kubernetes is mocked but the kubelets (hack/kwok); runtimes and fetch
 
 SOAK_AT_ONCE   stories that are played at the same time (3)
 SOAK_SEEDS     seeds of each row of a table of faults ("1,2")
-SOAK_ONLY      rows whose name has this in it, or numbers of writes ("5" or "5,6")
+SOAK_ONLY      rows whose name has this in it ("500;503": one of these), or numbers of writes ("5,6")
 SOAK_EVIDENCE  1 writes the tables to docs/evidence
 """
 

@@ -9,10 +9,14 @@ from benchmarks.rig.processes import ROOT
 from benchmarks.rig.stage import Stage, set_up
 
 
+def source() -> Path:
+    """SOAK_SOURCE tries the operator of another checkout."""
+    return Path(os.environ.get("SOAK_SOURCE") or ROOT)
+
+
 @contextlib.asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
-    """SOAK_SOURCE tries the operator of another checkout; SOAK_ASSUME is for one that tells pods nothing."""
-    source = Path(os.environ.get("SOAK_SOURCE") or ROOT)
+    """SOAK_ASSUME is for an operator that tells pods nothing."""
     assume = os.environ.get("SOAK_ASSUME", "")
-    async with set_up(nodes=4, source=source, standin=("--assume", assume) if assume else ()) as ready:
+    async with set_up(nodes=4, source=source(), standin=("--assume", assume) if assume else ()) as ready:
         yield ready

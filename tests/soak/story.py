@@ -170,7 +170,7 @@ class Play:
     def created(self) -> Counter[str]:
         """How often each object was created by the operator; Events tell of what happened, so not they."""
         made = (write for write in self.proxy.writes if write.created and write.kind != "events")
-        return Counter(f"{write.kind} {write.name}" for write in made)
+        return Counter(snapshot.undigested(f"{write.kind} {write.name}") for write in made)
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.rig.processes import ROOT
 from benchmarks.table import provenance
+from tests.soak import rehearsal
 
 EVIDENCE = ROOT / "docs/evidence"
 #: Characters of a failure.
@@ -57,7 +58,9 @@ def table(title: str, header: Sequence[str], outcomes: Iterable[Outcome], notes:
     columns = (*header, "took", "end state")
     rows = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
     rows += [line(outcome, len(header)) for outcome in outcomes]
-    return "\n".join([f"# {title}", "", provenance(), "", *([notes, ""] if notes else []), *rows, ""])
+    return "\n".join(
+        [f"# {title}", "", provenance(rehearsal.source()), "", *([notes, ""] if notes else []), *rows, ""]
+    )
 
 
 def keep(name: str, text: str) -> None:
@@ -74,9 +77,9 @@ def failures(outcomes: Iterable[Outcome]) -> str:
 
 
 def wanted(name: str) -> bool:
-    """Whether SOAK_ONLY, if set, asks for the row of this name."""
+    """Whether SOAK_ONLY, if set, asks for the row of this name; parts of several names have `;` between."""
     only = os.environ.get("SOAK_ONLY", "")
-    return only in name
+    return any(part in name for part in only.split(";"))
 
 
 def seeds() -> list[int]:
