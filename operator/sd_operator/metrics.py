@@ -18,6 +18,12 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self._of_work()
+        self._of_queue()
+        self._of_objects()
+        self._of_api()
+
+    def _of_work(self) -> None:
         self.reconcile_seconds = Histogram(
             "sdo_reconcile_seconds",
             "Duration of one reconcile.",
@@ -31,6 +37,8 @@ class Metrics:
             ["kind", "reason"],
             registry=self.registry,
         )
+
+    def _of_queue(self) -> None:
         self.queue_depth = Gauge("sdo_queue_depth", "Keys waiting for a worker.", registry=self.registry)
         self.queue_delayed = Gauge(
             "sdo_queue_delayed", "Keys waiting for their time.", registry=self.registry
@@ -44,6 +52,8 @@ class Metrics:
             buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=self.registry,
         )
+
+    def _of_objects(self) -> None:
         self.instances = Gauge(
             "sdo_instances",
             "SDInstances with a condition that is True.",
@@ -63,6 +73,8 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+
+    def _of_api(self) -> None:
         self.api_writes = Counter(
             "sdo_api_writes_total",
             "Writes accepted by the API server.",

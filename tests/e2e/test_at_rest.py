@@ -20,9 +20,9 @@ KINDS = (
     "serviceaccounts",
     "networkpolicies",
 )
-#: One for each child (ServiceAccount, ConfigMap, NetworkPolicy, Deployment, Service), three of the instance's
-#: status (children made, a pod exists, Ready), one of the bundle's, which names its users, and an Event.
-WRITES = 5 + 3 + 1 + 1
+#: One for each child (ServiceAccount, ConfigMap, NetworkPolicy, Deployment, Service), two of the instance's
+#: status (a pod exists, Ready), one of the bundle's, which names its users, and an Event.
+WRITES = 5 + 2 + 1 + 1
 
 
 def versions(kube: Kube) -> dict[str, str]:

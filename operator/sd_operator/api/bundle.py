@@ -8,7 +8,7 @@ from pydantic import Field
 from sd_modelfiles.kinds import ModelType
 from sd_modelfiles.place import path_of
 from sd_operator.api.base import Model, ObjectMeta
-from sd_operator.api.conditions import Condition
+from sd_operator.api.conditions import ConditionedStatus
 from sd_operator.api.kubernetes import DNSLabel
 from sd_operator.api.schema import list_map, rules
 from sd_operator.api.source import Source
@@ -193,20 +193,9 @@ class VolumeStatus(Model):
     ] = None
 
 
-class ModelBundleStatus(Model):
+class ModelBundleStatus(ConditionedStatus):
     """What the operator sees."""
 
-    observed_generation: Annotated[
-        int, Field(description="Generation that the status speaks about; -1 until the operator has looked.")
-    ] = -1
-    conditions: Annotated[
-        tuple[Condition, ...],
-        Field(
-            max_length=16,
-            description="Ready, Reconciling and Stalled, in the sense of kstatus.",
-            json_schema_extra=list_map("type"),
-        ),
-    ] = ()
     files: Annotated[
         tuple[FileStatus, ...],
         Field(

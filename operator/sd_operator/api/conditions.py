@@ -18,6 +18,7 @@ from pydantic import Field
 
 from sd_operator.api.base import Model
 from sd_operator.api.reasons import Reason
+from sd_operator.api.schema import list_map
 
 MAX_MESSAGE = 4096
 
@@ -78,6 +79,22 @@ class Condition(Model):
     observed_generation: Annotated[
         int, Field(ge=0, description="The generation of the object that the condition speaks about.")
     ]
+
+
+class ConditionedStatus(Model):
+    """What the status of every kind begins with."""
+
+    observed_generation: Annotated[
+        int, Field(description="Generation that the status speaks about; -1 until the operator has looked.")
+    ] = -1
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Field(
+            max_length=16,
+            description="Ready, Reconciling and Stalled, in the sense of kstatus.",
+            json_schema_extra=list_map("type"),
+        ),
+    ] = ()
 
 
 def now() -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sd_operator.api.base import Model
-from sd_operator.api.conditions import Condition
+from sd_operator.api.conditions import ConditionedStatus
 from sd_operator.api.schema import list_map
 
 
@@ -88,20 +88,9 @@ class StartupStatus(Model):
     warm_up_seconds: Annotated[int | None, Field(ge=0, description="The warm-up picture.")] = None
 
 
-class SDInstanceStatus(Model):
+class SDInstanceStatus(ConditionedStatus):
     """What the operator sees."""
 
-    observed_generation: Annotated[
-        int, Field(description="Generation that the status speaks about; -1 until the operator has looked.")
-    ] = -1
-    conditions: Annotated[
-        tuple[Condition, ...],
-        Field(
-            max_length=16,
-            description="Ready, Reconciling and Stalled, in the sense of kstatus.",
-            json_schema_extra=list_map("type"),
-        ),
-    ] = ()
     replicas: Annotated[int, Field(ge=0, description="Pods that exist; read by /scale.")] = 0
     selector: Annotated[
         str | None, Field(max_length=512, description="Label selector of the pods; read by /scale.")

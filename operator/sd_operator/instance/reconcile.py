@@ -69,10 +69,14 @@ class InstanceReconciler:
             verdict = stalled(Reason.INVALID_SPEC, str(error))
             await self._report(manifest, malformed_status(manifest, verdict), verdict)
             return self._recheck
+        unmade = observed.deployment is None
         outcome = await self._act(observed, planned)
         if outcome is None:
             return None
         observed, verdict = outcome
+        if unmade and observed.deployment is not None and verdict.reason == Reason.LOADING:
+            # Its pods exist in a moment: until then the status, not observed yet, says enough.
+            return SHORTEST_POLL
         desired = planned.desired or _deployed(observed)
         status = build_status(observed, planned, verdict, desired=desired, time=now())
         await self._report(manifest, status, verdict)

@@ -44,7 +44,7 @@ async def test_a_settled_world_is_read_and_not_written() -> None:
     assert world.cluster.writes == []
 
 
-async def test_a_created_instance_costs_one_write_a_child_and_two_of_its_status() -> None:
+async def test_a_created_instance_costs_one_write_a_child_and_one_of_its_status() -> None:
     world = a_world()
     for _ in range(ROUNDS):
         await world.bundles.reconcile(BUNDLE)
@@ -58,7 +58,6 @@ async def test_a_created_instance_costs_one_write_a_child_and_two_of_its_status(
         "apply NetworkPolicy",
         "apply Deployment",
         "apply Service",
-        "apply-status SDInstance",
         "apply-status SDInstance",
     ]
 
