@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks at a pod that loads: soon at first, patient with the slow.
 SHORTEST_POLL = 1.0
 LONGEST_POLL = 15.0
+#: Seconds that the Deployment's controller is given to make the first pod.
+NEWBORN_SECONDS = 3.0
 #: Seconds until the next look at a pod that does not start: its events are not watched.
 WAITING_SECONDS = 10.0
 #: Seconds until the next look where the cluster or a person may change what nobody watches: quotas, policies.
@@ -69,13 +71,11 @@ class InstanceReconciler:
             verdict = stalled(Reason.INVALID_SPEC, str(error))
             await self._report(manifest, malformed_status(manifest, verdict), verdict)
             return self._recheck
-        unmade = observed.deployment is None
         outcome = await self._act(observed, planned)
         if outcome is None:
             return None
         observed, verdict = outcome
-        if unmade and observed.deployment is not None and verdict.reason == Reason.LOADING:
-            # Its pods exist in a moment: until then the status, not observed yet, says enough.
+        if verdict.reason == Reason.LOADING and _is_newborn(observed):
             return SHORTEST_POLL
         desired = planned.desired or _deployed(observed)
         status = build_status(observed, planned, verdict, desired=desired, time=now())
@@ -213,6 +213,15 @@ class InstanceReconciler:
         if loading and passing:
             return min(LONGEST_POLL, max(SHORTEST_POLL, min(loading) / 5), self._recheck)
         return min(WAITING_SECONDS if observed.pods else BLOCKED_SECONDS, self._recheck)
+
+
+def _is_newborn(observed: Observed) -> bool:
+    """Whether the first pods exist in a moment: until then a status that is not observed yet says enough."""
+    live = observed.deployment
+    told = observed.instance.status.observed_generation >= 0
+    if live is None or told or observed.pods:
+        return False
+    return pods.age(live, now=observed.now) < NEWBORN_SECONDS
 
 
 def _deployed(observed: Observed) -> Desired | None:

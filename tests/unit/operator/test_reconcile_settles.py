@@ -3,11 +3,12 @@
 import copy
 
 import pytest
-from operator_fakes import SHA, FakeCluster, bundle, file, instance
+from operator_fakes import SHA, FakeCluster, bundle, file, instance, timestamp
 from operator_world import BUNDLE, INSTANCE, ROUNDS, World, a_world
 
 from sd_operator import names
 from sd_operator.errors import ConflictError, RefusedError
+from sd_operator.instance.reconcile import SHORTEST_POLL
 from sd_operator.names import Key
 
 
@@ -60,6 +61,18 @@ async def test_a_created_instance_costs_one_write_a_child_and_one_of_its_status(
         "apply Service",
         "apply-status SDInstance",
     ]
+
+
+async def test_an_instance_whose_first_pod_does_not_come_says_so_all_the_same() -> None:
+    world = a_world()
+    await world.bundles.reconcile(BUNDLE)
+    world.controllers.step()
+    await world.bundles.reconcile(BUNDLE)
+    assert await world.instances.reconcile(INSTANCE) == SHORTEST_POLL
+    assert "conditions" not in world.cluster.one(names.SDINSTANCE, "demo")["status"]
+    world.cluster.one(names.DEPLOYMENT, "demo")["metadata"]["creationTimestamp"] = timestamp(ago=10)
+    await world.instances.reconcile(INSTANCE)
+    assert world.verdict(names.SDINSTANCE, "demo") == ("Reconciling", "Loading")
 
 
 async def test_the_deployment_waits_for_the_checkpoint() -> None:
