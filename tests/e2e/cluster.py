@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -70,8 +71,17 @@ class Cluster:
         return seen
 
     def operator_writes(self) -> float:
+        return sum(self.writes_by_kind().values())
+
+    def writes_by_kind(self) -> Counter[str]:
+        """What the operator wrote since it began, as `verb kind` and how often."""
         samples = self.pod_metrics(OPERATOR_NAMESPACE, self.operator_pod(), 9090)
-        return sum(value for series, value in samples.items() if series.startswith("sdo_api_writes_total"))
+        counted: Counter[str] = Counter()
+        for series, value in samples.items():
+            if series.startswith("sdo_api_writes_total"):
+                labels = dict(re.findall(r'(\w+)="([^"]*)"', series))
+                counted[f"{labels['verb']} {labels['kind']}"] += int(value)
+        return counted
 
 
 @dataclass(frozen=True)
