@@ -1,14 +1,19 @@
-"""The family of a checkpoint (SD15, SD21, SDXL), told from the layout and the width of its own tensors.
+"""The family (SD15, SD21, SDXL) a file was made for, told from its tensors.
 
-The layout of the text encoders says which family a file was made for; the width of the cross-attention's
-context must not contradict it. Small models of a known layout count as that family, because every reader
-builds them from the same parts. Reads single-file (LDM) names only, as A1111 distributes checkpoints.
+What tells is the width of the context that the cross-attentions take, and marks that only one family has.
+Small models of a known layout count as that family where the layout tells, because every reader builds them
+from the same parts. A type whose tensors are the same in several families shows none. Of checkpoints only
+single-file (LDM) ones are known, as A1111 distributes them.
 """
 
+import re
+from collections.abc import Set
+from dataclasses import dataclass
 from enum import StrEnum
 
+from sd_modelfiles import controlnet, kinds, lora
 from sd_modelfiles.header import Header
-from sd_modelfiles.kinds import UNET_PREFIX
+from sd_modelfiles.kinds import UNET_PREFIX, ModelType
 
 
 class Family(StrEnum):
@@ -21,8 +26,21 @@ class FamilyUnknown(Exception):
     """The file is of no known family; the message says what was seen."""
 
 
-# Published checkpoints of a family have exactly this context width.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the tensors show: one of the families, or the words for one that is none of them, or nothing."""
+
+    family: Family | None = None
+    other: str | None = None
+
+
+NOTHING = Shown()
+
+# Published models of a family have exactly this context width.
 _CONTEXT_WIDTHS = {Family.SD15: 768, Family.SD21: 1024, Family.SDXL: 2048}
+_REFINER_WIDTH = 1280
+_REFINER = Shown(other="an SDXL refiner")
+_NEWER = Shown(other="a transformer model (Flux, SD 3 or newer)")
 
 # In this order: an SDXL file may carry no second mark, and its refiner has only the OpenCLIP encoder, at
 # place 0.
@@ -31,11 +49,32 @@ _LAYOUTS = (
     (Family.SD21, "cond_stage_model.model."),
     (Family.SD15, "cond_stage_model.transformer."),
 )
+_LDM_BLOCKS = ("input_blocks", "middle_block", "output_blocks")
+_NEWER_UNETS = tuple(
+    UNET_PREFIX + part
+    for part in ("double_blocks.", "single_blocks.", "joint_blocks.", "transformer_blocks.", "layers.")
+)
+# kohya joins the path of a module by "_".
+_NEWER_LORAS = re.compile(
+    r"lora_unet_(?:double|single|joint)_blocks_|lora_te3_|(?:lora_)?transformer[._]"
+    r"|(?:diffusion_model\.)?(?:double|single|joint)_blocks\."
+    r"|diffusion_model\.(?:transformer_blocks|layers|blocks)\."
+)
+# Text encoders are numbered where there are two; kohya uses LDM's names of blocks for SDXL alone; only SDXL
+# is told sizes beside the time; an attention of SD 1 and 2 has one block, of SDXL up to ten.
+_SDXL_PREFIXES = (
+    *("lora_te1_", "lora_te2_", "text_encoder_2."),
+    *(f"{kind}_unet_{block}_" for kind in ("lora", "oft", "lllite") for block in _LDM_BLOCKS),
+    *("label_emb.", "control_model.label_emb.", "add_embedding."),
+)
+_DEEP_ATTENTION = re.compile(r"(?:attentions|blocks|block)[._]\d+[._](?:\d+[._])?transformer_blocks[._][1-9]")
 
 
 def detect(header: Header) -> Family:
     """The family of a checkpoint's file; raises FamilyUnknown."""
-    width = _context_width(header)
+    if any(name.startswith(_NEWER_UNETS) for name in header.tensors):
+        raise FamilyUnknown(f"the file is {_NEWER.other}")
+    width = _checkpoint_width(header)
     if width is None:
         raise FamilyUnknown("the file has no cross-attention under model.diffusion_model.*")
     layout = next((f for f, prefix in _LAYOUTS if any(n.startswith(prefix) for n in header.tensors)), None)
@@ -52,8 +91,92 @@ def detect(header: Header) -> Family:
     return layout
 
 
-def _context_width(header: Header) -> int | None:
+def shown(header: Header, model_type: ModelType | None) -> Shown:
+    """What the tensors of a file of this type show of its family; nothing is normal."""
+    match model_type:
+        case ModelType.CHECKPOINT:
+            try:
+                return Shown(detect(header))
+            except FamilyUnknown:
+                return NOTHING
+        case ModelType.LORA:
+            return _of_lora(header)
+        case ModelType.CONTROLNET:
+            return _of_controlnet(header)
+        case ModelType.HYPERNETWORK:
+            return _by_widths(kinds.hypernetwork_widths(header))
+        case ModelType.TEXTUAL_INVERSION:
+            return _of_embedding(header)
+        case ModelType.VAE:
+            channels = kinds.vae_latent_channels(header)
+            return Shown(other=f"a model with {channels} latent channels") if channels != 4 else NOTHING
+        case _:
+            return NOTHING
+
+
+def hinted(header: Header) -> Family | None:
+    """The family that the trainer wrote beside the tensors. Merges and renames leave it untrue: a hint."""
+    words = (
+        header.metadata.get("ss_base_model_version", ""),
+        header.metadata.get("modelspec.architecture", ""),
+    )
+    for text in words:
+        if text.startswith(("sdxl_", "stable-diffusion-xl-")):
+            return Family.SDXL
+        if text.startswith(("sd_v2", "stable-diffusion-v2")):
+            return Family.SD21
+        if text.startswith(("sd_v1", "stable-diffusion-v1")):
+            return Family.SD15
+    return None
+
+
+def _checkpoint_width(header: Header) -> int | None:
     for name, tensor in header.tensors.items():
         if name.startswith(UNET_PREFIX) and name.endswith(".attn2.to_k.weight") and len(tensor.shape) == 2:
             return tensor.shape[1]
     return None
+
+
+def _of_lora(header: Header) -> Shown:
+    names = header.tensors.keys()
+    if any(map(_NEWER_LORAS.match, names)):
+        return _NEWER
+    found = _by_context(lora.context_widths(header))
+    if found is not NOTHING:
+        return found
+    if _has_marks_of_sdxl(header):
+        return Shown(Family.SDXL)
+    return _by_widths(lora.kohya_text_widths(header) & {768, 1024})
+
+
+def _of_controlnet(header: Header) -> Shown:
+    if controlnet.variant(header) == controlnet.TRANSFORMER:
+        return _NEWER
+    found = _by_context(controlnet.context_widths(header))
+    if found is not NOTHING:
+        return found
+    is_sdxl = _has_marks_of_sdxl(header) or controlnet.adapter_downscale(header) == 16
+    return Shown(Family.SDXL) if is_sdxl else NOTHING
+
+
+def _has_marks_of_sdxl(header: Header) -> bool:
+    return any(name.startswith(_SDXL_PREFIXES) or _DEEP_ATTENTION.search(name) for name in header.tensors)
+
+
+def _of_embedding(header: Header) -> Shown:
+    if "clip_g" in header.tensors or "text_encoders_1" in header.tensors:
+        return Shown(Family.SDXL)
+    widths = {tensor.shape[-1] for tensor in header.tensors.values() if tensor.shape}
+    return _by_widths(widths & {768, 1024})
+
+
+def _by_context(widths: Set[int]) -> Shown:
+    return _REFINER if _REFINER_WIDTH in widths else _by_widths(widths)
+
+
+def _by_widths(widths: Set[int]) -> Shown:
+    """The one family whose context width is among these; nothing when it is none or more than one."""
+    found = [family for family, width in _CONTEXT_WIDTHS.items() if width in widths]
+    if len(found) == 1:
+        return Shown(found[0])
+    return NOTHING

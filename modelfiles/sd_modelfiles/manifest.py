@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 
 from sd_modelfiles import place
@@ -28,9 +28,12 @@ class Entry:
     size: int
     sha256: str
     type: str
-    family: str
+    family: str  # "" when the file shows none
     source: str  # without credentials
-    name: str  # of the file in its bundle
+    rank: int | None = None  # of a LoRA
+    source_sha256: str = ""  # of the bytes that were fetched, when they were converted
+    owners: tuple[str, ...] = ()  # "<bundle>/<file>" of every file of a bundle that is this one
+    companions: tuple[str, ...] = ()  # files that came along and go along, relative to the root
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,16 @@ class Manifest:
     def at(self, path: str) -> Entry | None:
         return next((entry for entry in self.files if entry.path == path), None)
 
+    def with_sha256(self, digest: str) -> tuple[Entry, ...]:
+        """Every entry of a file with these bytes."""
+        return tuple(entry for entry in self.files if entry.sha256 == digest)
+
     def with_entry(self, entry: Entry) -> "Manifest":
-        others = [other for other in self.files if other.path != entry.path]
-        return Manifest(tuple(sorted([*others, entry], key=lambda each: each.path)))
+        """The manifest in which this entry holds its path, whatever held it before."""
+        return Manifest(tuple(sorted([*self.without(entry.path).files, entry], key=lambda each: each.path)))
+
+    def without(self, path: str) -> "Manifest":
+        return Manifest(tuple(entry for entry in self.files if entry.path != path))
 
 
 def path_in(root: Path) -> Path:
@@ -110,15 +120,32 @@ def _decode(document: object) -> Manifest:
 def _entry(index: int, value: object) -> Entry:
     if not isinstance(value, dict):
         raise ValueError(f"files[{index}] is not an object")
-    # Fields that a later version may add are left alone; the version says whether the known ones still mean
-    # the same.
-    known = {field.name: value.get(field.name) for field in fields(Entry)}
-    for name, found in known.items():
-        wanted = int if name == "size" else str
-        if type(found) is not wanted:
-            raise ValueError(f"files[{index}].{name} is {found!r}; expected {wanted.__name__}")
-    entry = Entry(**known)  # type: ignore[arg-type]  # each was checked above
-    path = PurePosixPath(entry.path)
+    known: dict[str, object] = {}
+    for field in fields(Entry):
+        # Fields that an earlier program did not write have their defaults, those that a later one adds are
+        # left alone; the version says whether the known ones still mean the same.
+        if field.name in value or field.default is MISSING:
+            known[field.name] = _checked(f"files[{index}].{field.name}", field.name, value.get(field.name))
+    return Entry(**known)  # type: ignore[arg-type]  # each was checked above
+
+
+def _checked(shown: str, name: str, value: object) -> object:
+    if name in ("owners", "companions"):
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise ValueError(f"{shown} is {value!r}; expected a list of strings")
+        if name == "companions":
+            for path in value:
+                _check_path(shown, path)
+        return tuple(value)
+    wanted = int if name in ("size", "rank") else str
+    if type(value) is not wanted and not (name == "rank" and value is None):
+        raise ValueError(f"{shown} is {value!r}; expected {wanted.__name__}")
+    if name == "path":
+        _check_path(shown, str(value))
+    return value
+
+
+def _check_path(shown: str, text: str) -> None:
+    path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"files[{index}].path {entry.path!r} leaves the volume")
-    return entry
+        raise ValueError(f"{shown} {text!r} leaves the volume")

@@ -12,7 +12,10 @@ _FOLDERS = {
     ModelType.VAE: PurePosixPath("models/VAE"),
     ModelType.LORA: PurePosixPath("models/Lora"),
     ModelType.TEXTUAL_INVERSION: PurePosixPath("embeddings"),
+    ModelType.HYPERNETWORK: PurePosixPath("models/hypernetworks"),
     ModelType.CONTROLNET: PurePosixPath("models/ControlNet"),
+    ModelType.UPSCALER: PurePosixPath("models/ESRGAN"),
+    ModelType.ANNOTATOR: PurePosixPath("models/Annotators"),
 }
 
 

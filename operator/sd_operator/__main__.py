@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from sd_operator import cluster, errors, failing, log, management, names, watching
 from sd_operator.auditing import Auditor
-from sd_operator.bundle.children.job import FetchSettings
+from sd_operator.bundle.children.pod import FetchSettings
+from sd_operator.bundle.networks import cluster_networks
 from sd_operator.bundle.reconcile import BundleReconciler
 from sd_operator.cache import Cache
 from sd_operator.cached import CachedApi
+from sd_operator.fetch_client import FetchClient
 from sd_operator.following import Follower
 from sd_operator.instance.children.deployment import RuntimeSettings
 from sd_operator.instance.reconcile import InstanceReconciler
@@ -61,7 +63,13 @@ async def run(settings: Settings, key: bytes) -> None:
         cache = Cache((*names.OWN, *names.CHILDREN, *optional), namespace=settings.watch_namespace)
         cached = CachedApi(api, cache)
         dispatcher = Dispatcher(
-            _reconcilers(settings, cached, RuntimeClient(session, key=key)),
+            _reconcilers(
+                settings,
+                cached,
+                RuntimeClient(session, key=key),
+                FetchClient(session, key=key),
+                refused=settings.fetch_refused_networks or await cluster_networks(api),
+            ),
             metrics,
             tell=functools.partial(failing.tell, cached),
         )
@@ -120,15 +128,26 @@ async def _watch(
 
 
 def _reconcilers(
-    settings: Settings, api: cluster.Api, runtimes: RuntimeClient
+    settings: Settings,
+    api: cluster.Api,
+    runtimes: RuntimeClient,
+    fetch_pods: FetchClient,
+    *,
+    refused: tuple[str, ...],
 ) -> dict[str, BundleReconciler | InstanceReconciler]:
     policy, recheck = settings.image_pull_policy, settings.recheck_seconds
     fetch = FetchSettings(
-        image=settings.operator_image, image_pull_policy=policy, hf_endpoint=settings.hf_endpoint
+        image=settings.operator_image,
+        image_pull_policy=policy,
+        hf_endpoint=settings.hf_endpoint,
+        civitai_endpoint=settings.civitai_endpoint,
+        allowed_networks=settings.fetch_allowed_networks,
+        refused_networks=refused,
+        gpu=settings.gpu,
     )
     runtime = RuntimeSettings(image=settings.runtime_image, image_pull_policy=policy, gpu=settings.gpu)
     return {
-        names.MODELBUNDLE.kind: BundleReconciler(api, fetch, recheck_seconds=recheck),
+        names.MODELBUNDLE.kind: BundleReconciler(api, fetch_pods, fetch, recheck_seconds=recheck),
         names.SDINSTANCE.kind: InstanceReconciler(api, runtimes, runtime, recheck_seconds=recheck),
     }
 

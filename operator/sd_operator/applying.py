@@ -5,6 +5,7 @@ Events tell of transitions only: one when an object becomes ready, stalled, or c
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sd_operator import errors, names
@@ -62,13 +63,29 @@ async def report(api: Api, manifest: Object, status: Mapping[str, Any]) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What an Event tells."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
 async def announce(api: Api, manifest: Object, verdict: Verdict) -> None:
-    """Post an Event if the verdict is a transition from what `manifest` says; a lost Event is no harm."""
+    """Post an Event if the verdict is a transition from what `manifest` says."""
     if not _is_transition(manifest, verdict):
         return
+    reason = verdict.reason if verdict.state is not State.RECONCILING else "NotReady"
+    story = Story(reason, _event_words(verdict), warning=verdict.state is State.STALLED)
+    await post(api, manifest, story)
+
+
+async def post(api: Api, manifest: Object, story: Story) -> None:
+    """Post an Event about an object; a lost one is no harm."""
     metadata = manifest["metadata"]
     time = now()
-    told = [metadata["uid"], metadata.get("generation"), verdict.state.value, verdict.reason, time]
+    told = [metadata["uid"], metadata.get("generation"), story.reason, story.message, time]
     event = {
         "apiVersion": names.EVENT.api_version,
         "kind": names.EVENT.kind,
@@ -83,9 +100,9 @@ async def announce(api: Api, manifest: Object, verdict: Verdict) -> None:
             "namespace": metadata["namespace"],
             "uid": metadata["uid"],
         },
-        "type": "Warning" if verdict.state is State.STALLED else "Normal",
-        "reason": verdict.reason if verdict.state is not State.RECONCILING else "NotReady",
-        "message": _event_words(verdict),
+        "type": "Warning" if story.warning else "Normal",
+        "reason": story.reason,
+        "message": story.message[:1000],
         "source": {"component": names.FIELD_MANAGER},
         "firstTimestamp": time,
         "lastTimestamp": time,
@@ -101,7 +118,7 @@ def _event_words(verdict: Verdict) -> str:
     words = verdict.message
     if verdict.state is State.RECONCILING:
         words = f"{verdict.reason}: {words}"
-    return words[:1000]
+    return words
 
 
 def _is_transition(manifest: Mapping[str, Any], verdict: Verdict) -> bool:

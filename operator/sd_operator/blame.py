@@ -44,6 +44,13 @@ BUNDLE: Clues = (
     (r"spec is immutable after creation", "spec.storage"),
 )
 
+FETCH_POD: Clues = (
+    (r"(?i)\bsecret \"", "spec.credentialSecrets"),
+    (r"(?i)\bconfigmap \"", "spec.fetch.caBundle"),
+    (r"node affinity/selector|untolerated taint", "spec.fetch.nodeSelector, spec.fetch.tolerations"),
+    (r"Insufficient ", "spec.fetch.resources"),
+)
+
 
 def named(clues: Clues, reason: str, message: str, *, unset: frozenset[str] = frozenset()) -> str:
     """The message behind the fields it is about; of several, those that are `unset` are not to blame."""

@@ -46,41 +46,51 @@ def live_size(live: Object | None) -> str | None:
     return size
 
 
-def bundle_labels(bundles: Iterable[str]) -> dict[str, str]:
-    """The labels of pods that mount the ReadWriteOnce volumes of these bundles."""
-    return {names.bundle_label(bundle): MOUNTS for bundle in bundles}
+def mount_labels(mounted: Iterable[str]) -> dict[str, str]:
+    """The labels of pods that mount these ReadWriteOnce claims."""
+    return {names.claim_label(claim): MOUNTS for claim in mounted}
 
 
-def beside_bundles(affinity: Mapping[str, Any], bundles: Sequence[str]) -> Object:
-    """The affinity, and besides the wish to be where these ReadWriteOnce volumes are in use.
+def beside(affinity: Mapping[str, Any], mounted: Sequence[str]) -> Object:
+    """The affinity, and besides the wish to be where these ReadWriteOnce claims are in use.
 
-    The pods must carry `bundle_labels`: the scheduler lets the first of a group through, which its own terms
+    The pods must carry `mount_labels`: the scheduler lets the first of a group through, which its own terms
     match. For the others it looks for one pod that matches all required terms at once. So required terms of
-    the user's own leave no room for ours, which are preferred then; and of several bundles, each is preferred
+    the user's own leave no room for ours, which are preferred then; and of several claims, each is preferred
     besides.
     """
     merged = dict(affinity)
     given = merged.get("podAffinity") or {}
-    if not bundles or not isinstance(given, Mapping):
+    if not mounted or not isinstance(given, Mapping):
         # Of no form that the API server takes: it says so when it is applied.
         return merged
     terms = [
         {
-            "labelSelector": {"matchLabels": bundle_labels([bundle])},
+            "labelSelector": {"matchLabels": mount_labels([claim])},
             "topologyKey": "kubernetes.io/hostname",
         }
-        for bundle in bundles
+        for claim in mounted
     ]
     pod_affinity = dict(given)
     own = bool(pod_affinity.get(REQUIRED))
     if not own:
         pod_affinity[REQUIRED] = terms
-    if own or len(bundles) > 1:
+    if own or len(mounted) > 1:
         preferred = pod_affinity.get(PREFERRED) or []
         ours = [{"weight": 100, "podAffinityTerm": term} for term in terms]
         pod_affinity[PREFERRED] = [*preferred, *ours] if isinstance(preferred, list) else preferred
     merged["podAffinity"] = pod_affinity
     return merged
+
+
+def is_exclusive(claim: Mapping[str, Any]) -> bool:
+    """Whether only one node can mount the claim at a time."""
+    return "ReadWriteMany" not in (claim.get("spec", {}).get("accessModes") or ())
+
+
+def is_placed(claim: Mapping[str, Any] | None) -> bool:
+    """Whether the claim has its volume, and with it the nodes that can mount it."""
+    return claim is not None and bool(claim.get("spec", {}).get("volumeName"))
 
 
 def _capacity(live: Object | None) -> str | None:

@@ -35,8 +35,14 @@ ANNOTATION_CHECKPOINT: Final = f"{GROUP}/checkpoint"
 ANNOTATION_TEMPLATE: Final = f"{GROUP}/template"
 #: On the Deployment, as JSON: the GPU backend and profile that were chosen, so that Auto stays with them.
 ANNOTATION_GPU: Final = f"{GROUP}/gpu"
-#: Prefix of the pod labels that tell which ReadWriteOnce bundles a pod mounts.
-BUNDLE_LABEL_PREFIX: Final = f"bundle.{GROUP}/"
+#: Prefix of the pod labels that tell which ReadWriteOnce claims a pod mounts.
+CLAIM_LABEL_PREFIX: Final = f"claim.{GROUP}/"
+#: On a fetch Job: how many Jobs before it failed in a row.
+ANNOTATION_FAILURES: Final = f"{GROUP}/failures"
+#: On a ModelBundle, by whoever wants its files hashed anew: any value that it did not have before.
+ANNOTATION_VERIFY: Final = f"{GROUP}/verify"
+#: On a ModelBundle whose volume goes with it.
+FINALIZER: Final = f"{GROUP}/reclaim"
 
 #: Environment variables of the runtime's container that the operator sets, and a spec must not.
 OWN_VARIABLES: Final = frozenset(
@@ -97,6 +103,7 @@ SERVICEMONITOR: Final = Resource("monitoring.coreos.com/v1", "ServiceMonitor", "
 EVENT: Final = Resource("v1", "Event", "events")
 #: Cluster-scoped: asked for with the namespace "".
 NODE: Final = Resource("v1", "Node", "nodes")
+SERVICECIDR: Final = Resource("networking.k8s.io/v1", "ServiceCIDR", "servicecidrs")
 DEVICECLASS: Final = Resource("resource.k8s.io/v1", "DeviceClass", "deviceclasses")
 RESOURCESLICE: Final = Resource("resource.k8s.io/v1", "ResourceSlice", "resourceslices")
 
@@ -150,7 +157,7 @@ def fit(name: str, *, limit: int = MAX_LABEL) -> str:
 
 
 def claim_name(bundle: str) -> str:
-    """The claim that holds a bundle's files."""
+    """The claim that the operator makes for a bundle's files."""
     return f"{bundle}-models"
 
 
@@ -194,9 +201,14 @@ def claim_template_name(instance: str, content: Any) -> str:
     return f"{fit(f'{instance}-gpu', limit=MAX_LABEL - 9)}-{digest(content)[:8]}"
 
 
-def bundle_label(bundle: str) -> str:
-    """The label key of pods that mount this bundle's ReadWriteOnce volume."""
-    return f"{BUNDLE_LABEL_PREFIX}{bundle}"
+def upkeep_name(bundle: str, content: Any) -> str:
+    """The Job that looks after what is on a bundle's volume; other work is another name."""
+    return f"{fit(f'{bundle}-upkeep', limit=MAX_LABEL - 9)}-{digest(content)[:8]}"
+
+
+def claim_label(claim: str) -> str:
+    """The label key of pods that mount this ReadWriteOnce claim."""
+    return f"{CLAIM_LABEL_PREFIX}{fit(claim)}"
 
 
 def instance_selector(instance: str) -> str:

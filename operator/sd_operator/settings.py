@@ -3,6 +3,8 @@
 Nothing else in the package reads the environment.
 """
 
+import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +22,20 @@ from sd_operator.gpu_profiles import (
     parse_headroom,
     parse_profiles,
 )
+
+
+def parse_networks(given: Any) -> tuple[str, ...]:
+    """Networks from a list or from text; a ValueError names the one that is none."""
+    words = re.split(r"[\s,]+", given) if isinstance(given, str) else list(given)
+    found = []
+    for word in words:
+        if not word:
+            continue
+        try:
+            found.append(str(ipaddress.ip_network(word)))
+        except ValueError as error:
+            raise ValueError(f"{word!r} is no network such as 10.0.0.0/8: {error}") from error
+    return tuple(found)
 
 
 class Settings(BaseSettings):
@@ -43,6 +59,20 @@ class Settings(BaseSettings):
     )
     hf_endpoint: str = Field(
         default="https://huggingface.co", description="Hugging Face or a mirror with the same URLs."
+    )
+    civitai_endpoint: str = Field(
+        default="https://civitai.com", description="Civitai or a mirror with the same API."
+    )
+    fetch_allowed_networks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_networks)] = Field(
+        default=(),
+        description="Networks (CIDR, separated by commas) that files may be fetched from although they would "
+        "be refused: loopback, link-local and other special addresses, and those of the next setting.",
+    )
+    fetch_refused_networks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_networks)] = Field(
+        default=(),
+        description="Networks (CIDR, separated by commas) that no file is fetched from, besides the special "
+        "addresses: the cluster's pods, Services and nodes. Empty: the networks of its pods and Services, "
+        "where the operator may ask for them.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severity that is logged."

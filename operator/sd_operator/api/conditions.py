@@ -60,7 +60,10 @@ def stalled(reason: Reason | str, message: str) -> Verdict:
 class Condition(Model):
     """One condition, in the words of Kubernetes."""
 
-    type: Annotated[str, Field(max_length=316, description="Ready, Reconciling or Stalled.")]
+    type: Annotated[
+        str,
+        Field(max_length=316, description="Ready, Reconciling, Stalled; of a ModelBundle also FormatsSafe."),
+    ]
     status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether the condition holds.")]
     reason: Annotated[
         str, Field(min_length=1, max_length=1024, description="One word in CamelCase for programs.")
@@ -99,32 +102,49 @@ class ConditionedStatus(Model):
 
 def now() -> str:
     """The time as conditions write it."""
-    return datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return timestamp(datetime.datetime.now(tz=datetime.UTC))
+
+
+def timestamp(moment: datetime.datetime) -> str:
+    """A moment as Kubernetes writes it."""
+    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def conditions(
     verdict: Verdict, *, generation: int, previous: Iterable[Condition], time: str
 ) -> list[Condition]:
     """The full list for a verdict; a condition whose status stays keeps its transition time."""
-    before = {condition.type: condition for condition in previous}
+    known = list(previous)
     result = []
     for state in State:
         reason, message, holds = _said_of(state, verdict)
-        status: Literal["True", "False"] = "True" if holds else "False"
-        old = before.get(state.value)
         result.append(
-            Condition(
-                type=state.value,
-                status=status,
-                reason=reason,
-                message=_cut(message),
-                last_transition_time=(
-                    old.last_transition_time if old is not None and old.status == status else time
-                ),
-                observed_generation=generation,
-            )
+            condition(state.value, holds, reason, message, generation=generation, previous=known, time=time)
         )
     return result
+
+
+def condition(
+    kind: str,
+    holds: bool,
+    reason: str,
+    message: str,
+    *,
+    generation: int,
+    previous: Iterable[Condition],
+    time: str,
+) -> Condition:
+    """One condition; while its status stays, it keeps its transition time."""
+    status: Literal["True", "False"] = "True" if holds else "False"
+    old = next((each for each in previous if each.type == kind), None)
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=_cut(message),
+        last_transition_time=old.last_transition_time if old is not None and old.status == status else time,
+        observed_generation=generation,
+    )
 
 
 def _said_of(state: State, verdict: Verdict) -> tuple[str, str, bool]:

@@ -195,8 +195,11 @@ def definitions() -> dict[str, Schema]:
             ),
             columns=(
                 *_COMMON_COLUMNS,
-                ("Family", "string", ".spec.family", 0),
-                ("Capacity", "string", ".status.volume.capacity", 0),
+                ("Files", "string", ".status.progress.files", 0),
+                ("Percent", "integer", ".status.progress.percent", 0),
+                ("Size", "string", ".status.progress.size", 0),
+                ("Capacity", "string", ".status.volume.capacity", 1),
+                ("Policy", "string", ".spec.formatPolicy", 1),
                 *_LAST_COLUMNS,
             ),
             scale=False,

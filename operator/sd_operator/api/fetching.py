@@ -13,13 +13,14 @@ def request(bundle: ModelBundle, file: BundleFile) -> dict[str, Any]:
     """What the fetcher is asked to do, as it finds it in SD_FETCH_FILE."""
     return {
         "bundle": bundle.metadata.name,
-        "family": bundle.spec.family,
+        "formatPolicy": bundle.spec.format_policy,
         "file": {
             "name": file.name,
             "type": file.type,
-            "source": file.source.as_manifest(),
+            "family": bundle.family_of(file),
+            "sources": [source.as_manifest() for source in file.sources],
             "sha256": file.sha256.lower() if file.sha256 is not None else None,
-            "fileName": file.implied_file_name(),
+            "fileName": file.name_on_volume(bundle.spec.format_policy),
         },
     }
 
@@ -34,7 +35,8 @@ def told(bundle: ModelBundle, file: BundleFile) -> FileStatus | None:
     for status in bundle.status.files:
         if status.name != file.name or status.job != job_name(bundle, file):
             continue
-        if status.state == "Verified" and file.sha256 is not None and status.sha256 != file.sha256.lower():
+        sent = status.source_sha256 or status.sha256
+        if status.state == "Verified" and file.sha256 is not None and sent != file.sha256.lower():
             return None
         return status
     return None

@@ -68,16 +68,149 @@ class Reason(StrEnum):
         "At least one file cannot be had as asked for; the message has the fetcher's reason and sentence.",
         "Change the source, its credentials or the digest, as the message says.",
     )
+    QUEUED = (
+        "Queued",
+        "The file waits for its turn: no more are fetched at a time than spec.fetch.parallelism says.",
+        "Nothing.",
+    )
+    RETRYING = (
+        "Retrying",
+        "An attempt failed for a reason that may pass; the message has it. The next goes on where it ended.",
+        "Wait; what was downloaded is kept.",
+    )
+    CLAIM_NOT_FOUND = (
+        "ClaimNotFound",
+        "The claim of spec.storage.existingClaim does not exist (yet).",
+        "Make it.",
+    )
+    IN_USE = (
+        "InUse",
+        "The bundle is deleted with its volume, and SDInstances still use it.",
+        "Delete them, or take the bundle out of their spec.models. To let the bundle go and keep the volume, "
+        "set spec.storage.reclaimPolicy to Retain.",
+    )
+    UNSAFE_FORMATS = (
+        "UnsafeFormats",
+        "Of the condition FormatsSafe: the format policy lets in files that run code when they are loaded.",
+        "Set spec.formatPolicy to SafetensorsOnly or ScanPickle.",
+    )
     PATH_CONFLICT = (
         "PathConflict",
-        "Two files want the same place: of one bundle on its volume, or of two bundles of one instance.",
-        "Give one of them another fileName.",
+        "Two files want the same place: of one bundle, of two bundles on one volume or in one instance, or "
+        "something lies there that no bundle fetched.",
+        "Give one of them another fileName, or remove what is in the way.",
     )
     VOLUME_LOST = (
         "VolumeLost",
         "The volume claim was lost: its volume is gone.",
         "Delete the claim to start with a new one.",
     )
+
+    # --- ModelBundle, of one file
+    CREDENTIAL_INVALID = (
+        "CredentialInvalid",
+        "A Secret of spec.credentialSecrets does not say which host it is for, or holds no credential that "
+        "is known.",
+        "Give the Secret the keys that the message names; it is looked at again by itself.",
+    )
+    UNAUTHORIZED = (
+        "Unauthorized",
+        "The source asks for credentials, or does not accept those that it was sent.",
+        "Add a Secret for its host to spec.credentialSecrets, or mend it; it is tried again by itself.",
+    )
+    FORBIDDEN = (
+        "Forbidden",
+        "The source knows who asks and refuses the file: gated, or not allowed.",
+        "Accept the terms there, or use another token; it is tried again by itself.",
+    )
+    NOT_FOUND = (
+        "NotFound",
+        "The source has no such file.",
+        "Correct the address, repository, revision, version or key.",
+    )
+    SOURCE_REFUSED = (
+        "SourceRefused",
+        "The source answered what no retry changes, such as a redirect that must not be followed.",
+        "Correct the source as the message says.",
+    )
+    RATE_LIMITED = ("RateLimited", "The source allows no more requests for now.", "Wait.")
+    SERVER_ERROR = ("ServerError", "The source failed, or did not keep to HTTP.", "Wait; look at the source.")
+    CONNECTION_FAILED = (
+        "ConnectionFailed",
+        "The source could not be reached, or the connection was lost.",
+        "Wait; look at the network, spec.fetch.proxy and NetworkPolicies.",
+    )
+    TIMEOUT = ("Timeout", "The source was silent, or much too slow.", "Wait; look at the source.")
+    TLS = (
+        "TLS",
+        "The source's certificate is not trusted, is for another name, or has expired.",
+        "Name the authority in spec.fetch.caBundle, or mend the certificate; it is tried again by itself.",
+    )
+    DNS = (
+        "DNS",
+        "The source's host name is not known.",
+        "Correct the name, or look at the cluster's DNS; it is tried again by itself.",
+    )
+    ADDRESS_REFUSED = (
+        "AddressRefused",
+        "The source, or where it redirects to, is an address inside the cluster or of the node, which files "
+        "are not fetched from.",
+        "Use another source, or allow the network in the operator's settings.",
+    )
+    TRUNCATED = ("Truncated", "The source ended the file before its end.", "Wait; look at the source.")
+    FORMAT_REFUSED = (
+        "FormatRefused",
+        "The bytes are no safetensors file, or one that contradicts itself.",
+        "Correct the source; for a pickle see spec.formatPolicy.",
+    )
+    PICKLE_UNSAFE = (
+        "PickleUnsafe",
+        "The pickle holds more than tensors: what it would run is in the message.",
+        "Do not use the file; look for it as safetensors.",
+    )
+    TYPE_MISMATCH = (
+        "TypeMismatch",
+        "By its header the file is of another type than the spec says.",
+        "Correct the file's type, or its source.",
+    )
+    FAMILY_MISMATCH = (
+        "FamilyMismatch",
+        "By its header the file is for another architecture than the spec says.",
+        "Correct the file's family, or its source.",
+    )
+    HASH_MISMATCH = (
+        "HashMismatch",
+        "The file is whole and is not the one that sha256 names.",
+        "Correct sha256, or the source.",
+    )
+    NO_SPACE = (
+        "NoSpace",
+        "The volume is too small for what is still to come.",
+        "Raise spec.storage.size, or take files out of the spec.",
+    )
+    VOLUME_ERROR = (
+        "VolumeError",
+        "The volume or its manifest cannot be read or written.",
+        "Look at the volume's permissions and at whether it is read-only; it is tried again by itself.",
+    )
+    VOLUME_UNREACHABLE = ("VolumeUnreachable", "The storage does not answer.", "Wait; look at the storage.")
+    INTERRUPTED = ("Interrupted", "The fetch pod was told to stop; what it downloaded is kept.", "Nothing.")
+    INVALID_REQUEST = (
+        "InvalidRequest",
+        "The fetcher does not understand what it was asked: operator and fetcher are of different versions.",
+        "Let the operator's image be what its settings say.",
+    )
+    OOM_KILLED = (
+        "OOMKilled",
+        "The fetch pod needed more memory than it may use.",
+        "Raise spec.fetch.resources.limits.memory.",
+    )
+    EVICTED = (
+        "Evicted",
+        "The node put the fetch pod out.",
+        "Wait; raise spec.fetch.resources if it stays so.",
+    )
+    NO_VERDICT = ("NoVerdict", "The fetch pod ended without saying why.", "Look at its log.")
 
     # --- SDInstance
     CHECKPOINT_LOADED = (
@@ -146,7 +279,7 @@ class Reason(StrEnum):
     FILES_MISSING = (
         "FilesMissing",
         "A verified file of the bundles is not on the volume that a pod mounts, or is another one there.",
-        "Look at the ModelBundle; a file that was removed by hand is fetched again when its Job is deleted.",
+        "Annotate the ModelBundle with sdoperator.dev/verify: what is lost or altered is fetched again.",
     )
     GPU_NOT_USED = (
         "GPUNotUsed",
@@ -180,6 +313,8 @@ def document() -> str:
         "  come by itself. It can hold beside `Ready`: a service that answers while more replicas start.",
         "- `Stalled` is True when nothing will change until a person changes something, which the",
         "  message tells.",
+        "",
+        "A ModelBundle also has `FormatsSafe`, False while spec.formatPolicy is Unsafe.",
         "",
         "kstatus (Flux, Helm 4) reads them as Current, InProgress and Failed.",
         "",

@@ -1,22 +1,37 @@
 """Decides what each file of a bundle needs. Pure: one observed world in, decisions out."""
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from sd_operator import names, pods
-from sd_operator.api import fetching
-from sd_operator.api.bundle import BundleFile, FileStatus, ModelBundle
-from sd_operator.api.conditions import Verdict
+from sd_operator.api.bundle import BundleFile, FileStatus
+from sd_operator.api.conditions import Verdict, timestamp
 from sd_operator.api.reasons import Reason
 from sd_operator.bundle import verdict as verdicts
-from sd_operator.bundle.observe import Observed
+from sd_operator.bundle.jobs import claim_stays, failures, is_lost, outcome, success, told
+from sd_operator.bundle.observe import Observed, annotation, condition
 from sd_operator.cluster import Object
-from sd_operator.manifests import is_orphan, is_ours
+from sd_operator.manifests import is_ours
 
-#: A fetch that gave up for a reason that may pass is begun anew after this long.
-RETRY_SECONDS = 600.0
+#: A fetch that gave up is begun anew after this many seconds, twice as many the next time, and so on.
+FIRST_RETRY = 60.0
+LONGEST_RETRY = 3600.0
+#: Reasons that trying again does not mend, but a person may, elsewhere than in the spec: in a Secret, a
+#: ConfigMap, at the source, on the volume. So these are tried again, too.
+MENDED_ELSEWHERE = frozenset(
+    {
+        Reason.UNAUTHORIZED,
+        Reason.FORBIDDEN,
+        Reason.CREDENTIAL_INVALID,
+        Reason.TLS,
+        Reason.DNS,
+        Reason.VOLUME_ERROR,
+        Reason.PATH_CONFLICT,
+    }
+)
 
 
 class Action(Enum):
@@ -30,21 +45,37 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FileDecision:
-    """What is said about one file, what its Job needs, and whether a person is needed."""
+    """What is said about one file, and what its Job needs."""
 
     status: FileStatus
     action: Action = Action.NOTHING
-    permanent: bool = False
+    #: Whether a person is needed before the file's pod can run.
+    stuck: bool = False
+
+    @property
+    def permanent(self) -> bool:
+        """Whether nothing gets better until a person changes something."""
+        status = self.status
+        failed = status.state == "Failed" and (status.retry_at is None or status.reason in MENDED_ELSEWHERE)
+        return self.stuck or failed
 
 
-def decide_file(observed: Observed, file: BundleFile, wish: Object) -> FileDecision:
-    """What one file's Job needs. `wish` is the Job as it should be, stamped."""
+def decide_file(
+    observed: Observed, file: BundleFile, wish: Object, damaged: Mapping[str, str] | None = None
+) -> FileDecision:
+    """What one file's Job needs. `wish`: the Job as it should be, stamped; `damaged`: why files that were
+    verified are no longer so, by their names."""
     job = observed.jobs.get(wish["metadata"]["name"])
+    if damaged and file.name in damaged:
+        return _damaged(file, wish, job, damaged[file.name])
     if job is None:
         return _without_job(observed, file, wish)
-    orphan = _is_orphan(observed, job)
+    orphan = is_lost(observed, job)
     ours = orphan or is_ours(job, uid=observed.bundle.metadata.uid)
     if not ours or job["metadata"].get("deletionTimestamp"):
+        before = told(observed, file)
+        if before is not None and before.state in ("Verified", "Failed"):
+            return FileDecision(before)
         return FileDecision(
             _status(file, wish, "Pending", Reason.WAITING_FOR_DELETION, "an earlier Job is being removed")
         )
@@ -59,49 +90,17 @@ def decide_file(observed: Observed, file: BundleFile, wish: Object) -> FileDecis
     return decision
 
 
-def _with_job(observed: Observed, file: BundleFile, job: Object, wish: Object) -> FileDecision:
-    if _annotation(job, names.ANNOTATION_CLAIM_UID) != _annotation(wish, names.ANNOTATION_CLAIM_UID):
-        return FileDecision(
-            _status(file, wish, "Pending", "VolumeReplaced", "the volume is new; the file is fetched again"),
-            Action.REPLACE,
-        )
-    if _condition(job, "Complete") is not None:
-        return _completed(observed, file, job, wish)
-    if _is_of_another_wish(job, wish):
-        # The operator's own settings (image, endpoint) changed: what waits or failed may work now.
-        return FileDecision(
-            _status(file, wish, "Pending", "JobReplaced", "the Job is replaced by one with today's settings"),
-            Action.REPLACE,
-        )
-    failed = _condition(job, "Failed")
-    if failed is not None:
-        return _failed(observed, file, job, wish, failed)
-    return _underway(observed, file, job, wish)
-
-
-def makes_something(observed: Observed) -> bool:
-    """Whether a child is missing."""
-    bundle = observed.bundle
-    wished = {fetching.job_name(bundle, file) for file in bundle.spec.files}
-    return observed.claim is None or not wished <= observed.jobs.keys()
-
-
-def verdicts_lost(observed: Observed) -> bool:
-    """Whether a Job is complete and no pod, as it is known, tells what it did, nor was it written down."""
-    bundle = observed.bundle
-    return any(
-        job is not None
-        and _condition(job, "Complete") is not None
-        and _success(observed, job) is None
-        and not _is_known(bundle, file)
-        for file in bundle.spec.files
-        for job in [observed.jobs.get(fetching.job_name(bundle, file))]
+def queued(decision: FileDecision, parallelism: int) -> FileDecision:
+    """A file that waits until another has been fetched."""
+    if decision.status.state == "Failed":
+        return FileDecision(decision.status)
+    status = decision.status.model_copy(
+        update={
+            "reason": Reason.QUEUED.value,
+            "message": f"waits for its turn: {parallelism} at a time (spec.fetch.parallelism)",
+        }
     )
-
-
-def _is_known(bundle: ModelBundle, file: BundleFile) -> bool:
-    before = fetching.told(bundle, file)
-    return before is not None and before.state == "Verified"
+    return FileDecision(status)
 
 
 def remembered(observed: Observed, refused: Verdict) -> list[FileStatus]:
@@ -111,39 +110,25 @@ def remembered(observed: Observed, refused: Verdict) -> list[FileStatus]:
             FileStatus(name=file.name, reason=refused.reason, message="its volume is going or gone")
             for file in observed.bundle.spec.files
         ]
-    return [
-        fetching.told(observed.bundle, file) or FileStatus(name=file.name)
-        for file in observed.bundle.spec.files
-    ]
+    return [told(observed, file) or FileStatus(name=file.name) for file in observed.bundle.spec.files]
 
 
-def claim_stays(observed: Observed) -> bool:
-    """Whether the claim that lives, if any, has a volume and keeps it."""
-    claim = observed.claim
-    if claim is None:
-        return True
-    return (
-        not claim["metadata"].get("deletionTimestamp") and (claim.get("status") or {}).get("phase") != "Lost"
+def _damaged(file: BundleFile, wish: Object, job: Object | None, reason: str) -> FileDecision:
+    words = {
+        "Lost": "it is no longer on the volume",
+        "Altered": "its bytes on the volume are no longer those that were verified",
+    }
+    status = _status(
+        file, wish, "Pending", reason, f"{words.get(reason, 'it is damaged')}; it is fetched again"
     )
-
-
-def holding_jobs(observed: Observed) -> list[Object]:
-    """Jobs whose pods, even ended ones, keep a claim from going that should go."""
-    return [] if claim_stays(observed) else obsolete_jobs(observed, frozenset())
-
-
-def obsolete_jobs(observed: Observed, wished: frozenset[str]) -> list[Object]:
-    """Jobs of files that changed or left the spec."""
-    return [
-        job
-        for name, job in observed.jobs.items()
-        if name not in wished
-        and (is_ours(job, uid=observed.bundle.metadata.uid) or _is_orphan(observed, job))
-        and not job["metadata"].get("deletionTimestamp")
-    ]
+    # Created by the next pass, when this status is stored.
+    return FileDecision(status, Action.REPLACE if job is not None else Action.NOTHING)
 
 
 def _without_job(observed: Observed, file: BundleFile, wish: Object) -> FileDecision:
+    before = told(observed, file)
+    if before is not None and before.state == "Verified":
+        return FileDecision(before)
     writers = [
         pod["metadata"]["name"]
         for pod in observed.pods
@@ -161,14 +146,37 @@ def _without_job(observed: Observed, file: BundleFile, wish: Object) -> FileDeci
                 f"pod {writers[0]} of an earlier Job is ending",
             )
         )
+    if before is not None and (before.state == "Failed" or before.reason in ("Lost", "Altered")):
+        # Said until the next Job knows better.
+        return FileDecision(before, Action.CREATE)
     return FileDecision(_status(file, wish, "Pending"), Action.CREATE)
 
 
+def _with_job(observed: Observed, file: BundleFile, job: Object, wish: Object) -> FileDecision:
+    if annotation(job, names.ANNOTATION_CLAIM_UID) != annotation(wish, names.ANNOTATION_CLAIM_UID):
+        return FileDecision(
+            _status(file, wish, "Pending", "VolumeReplaced", "the volume is new; the file is fetched again"),
+            Action.REPLACE,
+        )
+    if condition(job, "Complete") is not None:
+        return _completed(observed, file, job, wish)
+    if _is_of_another_wish(job, wish):
+        # The spec's ways to fetch, or the operator's settings, changed: what waits or failed may work now.
+        return FileDecision(
+            _status(file, wish, "Pending", "JobReplaced", "the Job is replaced by one with today's settings"),
+            Action.REPLACE,
+        )
+    failed = condition(job, "Failed")
+    if failed is not None:
+        return _failed(observed, file, job, wish, failed)
+    return _underway(observed, file, job, wish)
+
+
 def _completed(observed: Observed, file: BundleFile, job: Object, wish: Object) -> FileDecision:
-    success = _success(observed, job)
-    if success is not None:
-        return _told(file, wish, verdicts.read(success))
-    before = fetching.told(observed.bundle, file)
+    ended = success(observed, job)
+    if ended is not None:
+        return _told(file, wish, verdicts.read(ended))
+    before = told(observed, file)
     if before is not None and before.state == "Verified":
         return FileDecision(before)
     # The pod is gone with its verdict (a node was removed). The fetcher verifies what is on the volume.
@@ -178,85 +186,81 @@ def _completed(observed: Observed, file: BundleFile, job: Object, wish: Object) 
     )
 
 
-def _success(observed: Observed, job: Object) -> Mapping[str, Any] | None:
-    """How the pod that did a Job's work ended."""
-    for pod in reversed(observed.pods_of(job)):
-        ended = pods.termination(pod)
-        if ended is not None and ended.get("exitCode") == 0:
-            return ended
-    return None
-
-
 def _failed(
     observed: Observed, file: BundleFile, job: Object, wish: Object, failed: Mapping[str, Any]
 ) -> FileDecision:
-    told: verdicts.Verdict = verdicts.Failed(
+    found = outcome(observed, job) or verdicts.Failed(
         state="Failed",
         reason=failed.get("reason") or "JobFailed",
         message=failed.get("message") or "the Job failed",
         retryable=True,
     )
-    for pod in reversed(observed.pods_of(job)):
-        ended = pods.termination(pod)
-        if ended is not None:
-            told = verdicts.read(ended)
-            break
-    decision = _told(file, wish, told)
+    count = failures(observed, file, job) + 1
+    status = _told(file, wish, found).status.model_copy(update={"failures": count})
     since = pods.parse_time(failed.get("lastTransitionTime") or "")
-    due = since is not None and (observed.now - since).total_seconds() >= RETRY_SECONDS
-    if due and not decision.permanent and decision.status.state == "Failed":
-        return FileDecision(decision.status, Action.REPLACE)
-    return decision
-
-
-def _told(file: BundleFile, wish: Object, told: verdicts.Verdict) -> FileDecision:
-    if isinstance(told, verdicts.Verified):
-        status = FileStatus(
-            name=file.name,
-            state="Verified",
-            size=told.size,
-            sha256=told.sha256,
-            family=told.family,
-            path=told.path,
-            job=wish["metadata"]["name"],
-        )
+    if since is None or not (found.retryable or found.reason in MENDED_ELSEWHERE):
         return FileDecision(status)
-    return FileDecision(
-        _status(file, wish, "Failed", told.reason, told.message), permanent=not told.retryable
+    due = since + datetime.timedelta(seconds=min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(count - 1, 16)))
+    status = status.model_copy(update={"retry_at": timestamp(due)})
+    return FileDecision(status, Action.REPLACE if observed.now >= due else Action.NOTHING)
+
+
+def _told(file: BundleFile, wish: Object, found: verdicts.Verified | verdicts.Failed) -> FileDecision:
+    if isinstance(found, verdicts.Failed):
+        return FileDecision(_status(file, wish, "Failed", found.reason, found.message))
+    status = FileStatus(
+        name=file.name,
+        state="Verified",
+        size=found.size,
+        sha256=found.sha256,
+        source_sha256=found.source_sha256,
+        type=found.type,
+        family=found.family or None,
+        rank=found.rank,
+        path=found.path,
+        source=found.source,
+        job=wish["metadata"]["name"],
     )
+    return FileDecision(status)
 
 
 def _underway(observed: Observed, file: BundleFile, job: Object, wish: Object) -> FileDecision:
     own = observed.pods_of(job)
     # Told while the next try waits and while it runs, so that the status does not swing between the two.
-    failure = next((told for pod in reversed(own) if (told := _failure(pod)) is not None), None)
+    failure = outcome(observed, job)
     for pod in reversed(own):
         if pods.termination(pod) is not None:
             continue
         trouble = pods.trouble(pod) or observed.warnings.get(pod["metadata"]["uid"])
-        if trouble is not None:
+        if trouble is not None and verdicts.evicted(pod) is None:
             return FileDecision(
-                _status(file, wish, "Pending", trouble.reason, trouble.message),
-                permanent=trouble.permanent,
+                _status(file, wish, "Pending", trouble.reason, trouble.message), stuck=trouble.permanent
             )
         if pods.is_running(pod) and failure is None:
-            return FileDecision(_status(file, wish, "Fetching"))
+            return _tried_again(observed, file, job) or FileDecision(_status(file, wish, "Fetching"))
     if failure is not None and not failure.retryable:
         # The Job's own word for it comes later, and is the same.
-        return _told(file, wish, failure)
+        status = _told(file, wish, failure).status
+        return FileDecision(status.model_copy(update={"failures": failures(observed, file, job) + 1}))
     if failure is not None:
         words = f"{failure.reason}: {failure.message}; it is tried again"
-        return FileDecision(_status(file, wish, "Fetching", "Retrying", words))
+        return FileDecision(_status(file, wish, "Fetching", Reason.RETRYING, words))
+    before = _tried_again(observed, file, job)
+    if before is not None:
+        return before
     warning = observed.warnings.get(job["metadata"]["uid"])
     if warning is not None:
         return FileDecision(_status(file, wish, "Pending", warning.reason, warning.message))
     return FileDecision(_status(file, wish, "Pending"))
 
 
-def _failure(pod: Object) -> verdicts.Failed | None:
-    ended = pods.termination(pod)
-    told = verdicts.read(ended) if ended is not None else None
-    return told if isinstance(told, verdicts.Failed) else None
+def _tried_again(observed: Observed, file: BundleFile, job: Object) -> FileDecision | None:
+    """What was said of a file that failed before, until its next Job knows better."""
+    before = told(observed, file)
+    if before is None or before.state != "Failed" or not failures(observed, file, job):
+        return None
+    got_on = observed.progress.get(job["metadata"]["name"])
+    return None if got_on is not None and got_on.bytes > 0 else FileDecision(before)
 
 
 def _status(
@@ -271,22 +275,5 @@ def _status(
     )
 
 
-def _is_orphan(observed: Observed, job: Object) -> bool:
-    return is_orphan(job, label=names.LABEL_SD_BUNDLE, owner=observed.bundle.metadata.name)
-
-
 def _is_of_another_wish(job: Object, wish: Object) -> bool:
-    return _annotation(job, names.ANNOTATION_APPLIED) != _annotation(wish, names.ANNOTATION_APPLIED)
-
-
-def _annotation(manifest: Mapping[str, Any], name: str) -> str | None:
-    value: str | None = (manifest["metadata"].get("annotations") or {}).get(name)
-    return value
-
-
-def _condition(job: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
-    for condition in (job.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == kind and condition.get("status") == "True":
-            found: Mapping[str, Any] = condition
-            return found
-    return None
+    return annotation(job, names.ANNOTATION_APPLIED) != annotation(wish, names.ANNOTATION_APPLIED)

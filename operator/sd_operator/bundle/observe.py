@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sd_operator import names, pods
+from sd_operator import claims, names, pods
 from sd_operator.api.base import parse
 from sd_operator.api.bundle import ModelBundle
+from sd_operator.bundle.children import upkeep
 from sd_operator.cluster import Api, Object
+from sd_operator.fetch_client import Progress
 from sd_operator.pods import Trouble
 
 #: A Job without any pod this long after it was made has something to tell in its events.
@@ -23,11 +25,39 @@ class Observed:
     bundle: ModelBundle
     now: datetime.datetime
     claim: Object | None = None
+    #: Jobs that fetch, by name.
     jobs: Mapping[str, Object] = field(default_factory=dict)
+    #: Jobs that look after what is on the volume.
+    upkeep: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
-    users: tuple[str, ...] = ()
+    #: SDInstances that mount the bundle.
+    instances: tuple[Object, ...] = ()
+    #: How far running fetches are, by the names of their Jobs.
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    #: Value of the annotation that asks for a verification.
+    asked: str | None = None
     #: uid of a pod, Job or claim that does not get on → the latest warning about it.
     warnings: Mapping[str, Trouble] = field(default_factory=dict)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Names of the SDInstances that mount the bundle."""
+        return tuple(sorted(instance["metadata"]["name"] for instance in self.instances))
+
+    @property
+    def same_volume(self) -> bool:
+        """Whether the stored status speaks of the volume that is there."""
+        known = self.bundle.status.volume
+        if self.claim is None or known is None or known.uid is None:
+            return True
+        return bool(known.uid == self.claim["metadata"].get("uid"))
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether only one node can mount the volume."""
+        if self.claim is not None:
+            return claims.is_exclusive(self.claim)
+        return "ReadWriteMany" not in self.bundle.spec.storage.access_modes
 
     def pods_of(self, job: Object) -> list[Object]:
         """The pods of one Job, oldest first."""
@@ -42,7 +72,7 @@ async def observe(api: Api, manifest: Object, *, now: datetime.datetime) -> Obse
     namespace, name = bundle.metadata.namespace, bundle.metadata.name
     selector = names.bundle_selector(name)
     claim, jobs, own_pods, instances = await asyncio.gather(
-        api.get(names.CLAIM, namespace=namespace, name=names.claim_name(name)),
+        api.get(names.CLAIM, namespace=namespace, name=bundle.claim_name),
         api.find(names.JOB, namespace=namespace, labels=selector),
         api.find(names.POD, namespace=namespace, labels=selector),
         api.find(names.SDINSTANCE, namespace=namespace),
@@ -51,9 +81,11 @@ async def observe(api: Api, manifest: Object, *, now: datetime.datetime) -> Obse
         bundle=bundle,
         now=now,
         claim=claim,
-        jobs={job["metadata"]["name"]: job for job in jobs},
+        jobs={job["metadata"]["name"]: job for job in jobs if not _is_upkeep(job)},
+        upkeep=tuple(job for job in jobs if _is_upkeep(job)),
         pods=tuple(own_pods),
-        users=users_of(name, instances),
+        instances=tuple(users_of(name, instances)),
+        asked=(manifest["metadata"].get("annotations") or {}).get(names.ANNOTATION_VERIFY),
     )
     warnings = {}
     for subject in _silent(observed):
@@ -64,15 +96,7 @@ async def observe(api: Api, manifest: Object, *, now: datetime.datetime) -> Obse
         warning = pods.from_events(metadata["name"], events)
         if warning is not None:
             warnings[metadata["uid"]] = warning
-    return Observed(
-        bundle=bundle,
-        now=now,
-        claim=claim,
-        jobs=observed.jobs,
-        pods=observed.pods,
-        users=observed.users,
-        warnings=warnings,
-    )
+    return replace(observed, warnings=warnings)
 
 
 async def refound(api: Api, observed: Observed) -> Observed:
@@ -83,11 +107,9 @@ async def refound(api: Api, observed: Observed) -> Observed:
     return replace(observed, pods=tuple(found))
 
 
-def users_of(bundle: str, instances: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Names of the SDInstances that mount the bundle."""
-    return tuple(
-        sorted(instance["metadata"]["name"] for instance in instances if bundle in bundle_names(instance))
-    )
+def users_of(bundle: str, instances: Iterable[Object]) -> list[Object]:
+    """The SDInstances that mount the bundle."""
+    return [instance for instance in instances if bundle in bundle_names(instance)]
 
 
 def bundle_names(instance: Mapping[str, Any]) -> frozenset[str]:
@@ -101,6 +123,30 @@ def bundle_names(instance: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
+def condition(job: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    """A condition of a Job that holds."""
+    for each in (job.get("status") or {}).get("conditions") or ():
+        if each.get("type") == kind and each.get("status") == "True":
+            found: Mapping[str, Any] = each
+            return found
+    return None
+
+
+def is_finished(job: Mapping[str, Any]) -> bool:
+    """Whether a Job has ended, one way or the other."""
+    return condition(job, "Complete") is not None or condition(job, "Failed") is not None
+
+
+def annotation(job: Mapping[str, Any], name: str) -> str | None:
+    """An annotation's value."""
+    value: str | None = (job["metadata"].get("annotations") or {}).get(name)
+    return value
+
+
+def _is_upkeep(job: Mapping[str, Any]) -> bool:
+    return (job["metadata"].get("labels") or {}).get(names.LABEL_COMPONENT) == upkeep.COMPONENT
+
+
 def _silent(observed: Observed) -> list[Object]:
     """Objects that do not get on and whose status does not say why."""
     stuck = [
@@ -108,8 +154,8 @@ def _silent(observed: Observed) -> list[Object]:
     ]
     podless = [
         job
-        for job in observed.jobs.values()
-        if not _is_finished(job)
+        for job in (*observed.jobs.values(), *observed.upkeep)
+        if not is_finished(job)
         and not observed.pods_of(job)
         and pods.age(job, now=observed.now) >= PODLESS_SECONDS
     ]
@@ -121,10 +167,3 @@ def _silent(observed: Observed) -> list[Object]:
         and pods.age(claim, now=observed.now) >= PODLESS_SECONDS
     ]
     return stuck + podless + unbound
-
-
-def _is_finished(job: Mapping[str, Any]) -> bool:
-    return any(
-        condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
-        for condition in (job.get("status") or {}).get("conditions") or ()
-    )

@@ -6,20 +6,24 @@ Safe to repeat and to stop after any write.
 import dataclasses
 import datetime
 import logging
+from collections.abc import Mapping
 
-from sd_operator import blame, errors, names
-from sd_operator.api.bundle import BundleFile, FileStatus
+from sd_operator import blame, claims, errors, names, pods
+from sd_operator.api.bundle import BundleFile
 from sd_operator.api.conditions import Verdict, now, reconciling, stalled
 from sd_operator.api.reasons import Reason
-from sd_operator.applying import announce, report, settle
-from sd_operator.bundle import decide, refusals
+from sd_operator.applying import announce, post, report, settle
+from sd_operator.bundle import decide, events, jobs, leaving, placement, reclaim, refusals, upkeep
 from sd_operator.bundle.children.claim import build_claim, size_note, size_to_ask
-from sd_operator.bundle.children.job import FetchSettings, build_job
+from sd_operator.bundle.children.job import build_job
+from sd_operator.bundle.children.pod import FetchSettings
+from sd_operator.bundle.children.upkeep import build_upkeep
 from sd_operator.bundle.observe import Observed, observe, refound
+from sd_operator.bundle.placement import Placement
 from sd_operator.bundle.readiness import readiness
-from sd_operator.bundle.status import build_status
-from sd_operator.claims import live_size
+from sd_operator.bundle.status import Outcome, build_status
 from sd_operator.cluster import Api, Object
+from sd_operator.fetch_client import FetchPods, Progress
 from sd_operator.malformed import malformed_status
 from sd_operator.manifests import stamped
 from sd_operator.names import Key
@@ -28,43 +32,93 @@ logger = logging.getLogger(__name__)
 
 #: Seconds until the next look while something waits that no watch tells about (events of stuck pods).
 WAITING_SECONDS = 10.0
+#: Seconds between two questions how far running fetches are, and so between two writes of it.
+PROGRESS_SECONDS = 5.0
 
 
 class BundleReconciler:
-    """Works on one bundle at a time; holds nothing of any of them."""
+    """Works on one bundle at a time; remembers of each only how far its fetches were."""
 
-    def __init__(self, api: Api, settings: FetchSettings, *, recheck_seconds: float) -> None:
+    def __init__(
+        self, api: Api, fetch_pods: FetchPods, settings: FetchSettings, *, recheck_seconds: float
+    ) -> None:
         self._api = api
+        self._pods = fetch_pods
         self._settings = settings
         self._recheck = recheck_seconds
+        self._progress: dict[Key, tuple[datetime.datetime, Mapping[str, Progress]]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; returns the seconds until the next look, or None when the bundle is gone."""
         manifest = await self._api.get(names.MODELBUNDLE, namespace=key.namespace, name=key.name)
-        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+        if manifest is None or (_is_going(manifest) and not reclaim.has_finalizer(manifest)):
+            self._progress.pop(key, None)
             return None
         try:
             observed = await observe(self._api, manifest, now=datetime.datetime.now(tz=datetime.UTC))
         except errors.ManifestError as error:
-            verdict = stalled(Reason.INVALID_SPEC, str(error))
-            if await report(self._api, manifest, malformed_status(manifest, verdict)):
-                await announce(self._api, manifest, verdict)
-            return self._recheck
-        if decide.verdicts_lost(observed):
+            return await self._malformed(manifest, error)
+        if _is_going(manifest):
+            return await self._reclaim(manifest, observed)
+        if jobs.verdicts_lost(observed):
             # A pod whose end no watch told of must not cost a second download.
             observed = await refound(self._api, observed)
-        if decide.makes_something(observed) and not await self._lives(observed):
+        if jobs.makes_something(observed) and not await self._lives(observed):
             # Its end was not told yet, and its Jobs go: nothing is made anew.
             return None
-        verdict, files, claim = await self._act(observed)
-        status = build_status(
-            observed.bundle, verdict, files=files, claim=claim, users=observed.users, time=now()
-        )
+        if reclaim.wants_finalizer(observed.bundle) != reclaim.has_finalizer(manifest):
+            finalizer = reclaim.wants_finalizer(observed.bundle)
+            manifest = await self._api.apply(reclaim.marked(manifest, finalizer=finalizer))
+        observed = dataclasses.replace(observed, progress=await self._ask(key, observed))
+        return await self._report(manifest, observed, await self._act(observed))
+
+    async def _report(self, manifest: Object, observed: Observed, outcome: Outcome) -> float:
+        status = build_status(observed, outcome, time=now())
         if await report(self._api, manifest, status):
-            logger.info("%s, %s: %s", verdict.state.value, verdict.reason, verdict.message)
+            logger.info(
+                "%s, %s: %s", outcome.verdict.state.value, outcome.verdict.reason, outcome.verdict.message
+            )
+            for event in events.of_files(observed.bundle, outcome):
+                await post(self._api, manifest, event)
+            await announce(self._api, manifest, outcome.verdict)
+        if any(file.state == "Fetching" for file in outcome.files):
+            return min(PROGRESS_SECONDS, self._recheck)
+        unsettled = any(file.state in ("Pending", "Failed") for file in outcome.files)
+        return min(WAITING_SECONDS, self._recheck) if unsettled or outcome.leaving else self._recheck
+
+    async def _malformed(self, manifest: Object, error: errors.ManifestError) -> float | None:
+        if _is_going(manifest):
+            # Nobody can tell what its volume is: it stays.
+            await self._api.apply(reclaim.marked(manifest, finalizer=False))
+            return None
+        verdict = stalled(Reason.INVALID_SPEC, str(error))
+        if await report(self._api, manifest, malformed_status(manifest, verdict)):
             await announce(self._api, manifest, verdict)
-        unsettled = any(file.state in ("Pending", "Failed") for file in files)
-        return min(WAITING_SECONDS, self._recheck) if unsettled else self._recheck
+        return self._recheck
+
+    async def _reclaim(self, manifest: Object, observed: Observed) -> float | None:
+        """Delete the volume, when nobody uses it, and let the bundle go."""
+        waits = reclaim.waits(observed)
+        if waits is not None:
+            outcome = Outcome(verdict=waits, files=decide.remembered(observed, waits), claim=observed.claim)
+            await self._report(manifest, observed, outcome)
+            return min(WAITING_SECONDS, self._recheck)
+        claim = reclaim.doomed_claim(observed)
+        if claim is not None:
+            for job in jobs.all_jobs(observed):
+                await self._delete(job)
+            if not claim["metadata"].get("deletionTimestamp"):
+                metadata = claim["metadata"]
+                logger.info("deleting PersistentVolumeClaim %s", metadata["name"])
+                await self._api.delete(
+                    names.CLAIM,
+                    namespace=metadata["namespace"],
+                    name=metadata["name"],
+                    uid=metadata["uid"],
+                )
+            return min(WAITING_SECONDS, self._recheck)
+        await self._api.apply(reclaim.marked(manifest, finalizer=False))
+        return None
 
     async def _lives(self, observed: Observed) -> bool:
         metadata = observed.bundle.metadata
@@ -72,11 +126,34 @@ class BundleReconciler:
             names.MODELBUNDLE, namespace=metadata.namespace, name=metadata.name, uid=metadata.uid
         )
 
-    async def _act(self, observed: Observed) -> tuple[Verdict, list[FileStatus], Object | None]:
+    async def _ask(self, key: Key, observed: Observed) -> Mapping[str, Progress]:
+        """How far the running fetches are; what they said a moment ago is good enough."""
+        running = {
+            name: pod
+            for name, job in observed.jobs.items()
+            for pod in observed.pods_of(job)
+            if pods.is_running(pod) and pods.termination(pod) is None
+        }
+        if not running:
+            self._progress.pop(key, None)
+            return {}
+        before = self._progress.get(key)
+        if before is not None and (observed.now - before[0]).total_seconds() < PROGRESS_SECONDS:
+            return {name: each for name, each in before[1].items() if name in running}
+        uid = observed.bundle.metadata.uid
+        found = {}
+        for name, pod in running.items():
+            answer = await self._pods.progress(pod_ip=pod["status"]["podIP"], uid=uid)
+            if answer is not None:
+                found[name] = answer
+        self._progress[key] = (observed.now, found)
+        return found
+
+    async def _act(self, observed: Observed) -> Outcome:
         """Bring the children closer to the wish; what is said about it."""
         refused = refusals.of_spec(observed.bundle) or refusals.of_claim(observed)
         try:
-            for job in decide.holding_jobs(observed):
+            for job in jobs.holding_jobs(observed):
                 await self._delete(job)
             if refused is None:
                 return await self._fetch(observed)
@@ -85,23 +162,39 @@ class BundleReconciler:
             refused = stalled(Reason.CHILD_REJECTED, words)
         except errors.ConflictError as error:
             refused = reconciling(Reason.WAITING_FOR_DELETION, str(error))
-        return refused, decide.remembered(observed, refused), observed.claim
+        return Outcome(
+            verdict=refused,
+            files=decide.remembered(observed, refused),
+            claim=observed.claim,
+            leaving=observed.bundle.status.leaving if jobs.claim_stays(observed) else (),
+            verification=observed.bundle.status.verification,
+        )
 
-    async def _fetch(self, observed: Observed) -> tuple[Verdict, list[FileStatus], Object | None]:
+    async def _fetch(self, observed: Observed) -> Outcome:
         claim, note = await self._settle_claim(observed)
-        decisions = [await self._act_on_file(observed, file, claim) for file in observed.bundle.spec.files]
-        wished = frozenset(str(decision.status.job) for decision in decisions)
-        for job in decide.obsolete_jobs(observed, wished):
+        observed = dataclasses.replace(observed, claim=claim)
+        news = upkeep.found(observed)
+        decisions = await self._settle_files(observed, upkeep.damaged(news))
+        files = [decision.status for decision in decisions]
+        for job in jobs.obsolete_jobs(observed, frozenset(str(file.job) for file in files)):
             await self._delete(job)
-        verdict = readiness(observed, decisions)
-        if note is not None:
-            verdict = dataclasses.replace(verdict, message=f"{verdict.message}; {note}")
-        return verdict, [decision.status for decision in decisions], claim
+        gone = leaving.leaving(observed, files, news.kept if news is not None else None)
+        trouble = await self._keep_up(observed, upkeep.wish(observed, files, gone), news)
+        notes = [note for note in (note, trouble) if note is not None]
+        return Outcome(
+            verdict=_noted(readiness(observed, decisions), notes),
+            files=files,
+            claim=claim,
+            leaving=gone,
+            verification=upkeep.verification(observed, news),
+        )
 
     async def _settle_claim(self, observed: Observed) -> tuple[Object, str | None]:
         """The claim, and what is said of a size that it does not get: the files need not wait for that."""
         bundle, live = observed.bundle, observed.claim
-        asked, has = size_to_ask(bundle, live), live_size(live)
+        if bundle.spec.storage.existing_claim is not None and live is not None:
+            return live, None
+        asked, has = size_to_ask(bundle, live), claims.live_size(live)
         try:
             claim = await settle(self._api, build_claim(bundle, size=asked), live)
         except errors.RefusedError as error:
@@ -114,19 +207,89 @@ class BundleReconciler:
             )
         return claim, size_note(bundle, asked)
 
-    async def _act_on_file(self, observed: Observed, file: BundleFile, claim: Object) -> decide.FileDecision:
-        wish = build_job(observed.bundle, file, claim_uid=claim["metadata"]["uid"], settings=self._settings)
-        decision = decide.decide_file(observed, file, stamped(wish))
-        if decision.action in (decide.Action.CREATE, decide.Action.ADOPT):
-            await settle(self._api, wish, observed.jobs.get(wish["metadata"]["name"]))
-        elif decision.action is decide.Action.REPLACE:
-            # Created anew by the next pass, which the deletion itself wakes.
-            await self._delete(observed.jobs[wish["metadata"]["name"]])
-        return decision
+    async def _settle_files(
+        self, observed: Observed, damaged: Mapping[str, str]
+    ) -> list[decide.FileDecision]:
+        """Make, replace and adopt Jobs, no more of them at a time than the spec allows."""
+        slots = jobs.free_slots(observed)
+        decisions = []
+        for file in observed.bundle.spec.files:
+            wish = self._job(observed, file)
+            live = observed.jobs.get(wish["metadata"]["name"])
+            decision = decide.decide_file(observed, file, stamped(wish), damaged)
+            if decision.action is decide.Action.CREATE and slots <= 0:
+                decision = decide.queued(decision, observed.bundle.spec.fetch.parallelism)
+            elif decision.action in (decide.Action.CREATE, decide.Action.ADOPT):
+                slots -= decision.action is decide.Action.CREATE
+                await settle(self._api, wish, live)
+            elif decision.action is decide.Action.REPLACE and live is not None:
+                # Created anew by the next pass, which the deletion itself wakes.
+                await self._delete(live)
+            decisions.append(decision)
+        return decisions
+
+    def _job(self, observed: Observed, file: BundleFile) -> Object:
+        live = observed.jobs.get(jobs.job_name(observed, file))
+        return build_job(
+            observed.bundle,
+            file,
+            claim_uid=(observed.claim or {}).get("metadata", {}).get("uid", ""),
+            exclusive=observed.exclusive,
+            placement=self._placement(observed, live),
+            failures=jobs.failures(observed, file, live),
+            token_sha256=self._pods.token_sha256(observed.bundle.metadata.uid),
+            settings=self._settings,
+        )
+
+    def _placement(self, observed: Observed, live: Object | None) -> Placement:
+        """Where a Job's pods go; those that have a node already keep their reasons for it."""
+        options = observed.bundle.spec.fetch
+        derived = options.node_selector is None or options.tolerations is None
+        if live is not None and derived and jobs.is_placed(observed, live):
+            return placement.kept(observed.bundle, live["spec"]["template"]["spec"])
+        return placement.place(
+            observed.bundle,
+            is_placed=claims.is_placed(observed.claim),
+            users=observed.instances,
+            settings=self._settings.gpu,
+        )
+
+    async def _keep_up(
+        self, observed: Observed, wish: upkeep.Wish | None, news: upkeep.Found | None
+    ) -> str | None:
+        """Look after the volume, and clean up after the Jobs that did; why that cannot be. The files are
+        there all the same."""
+        for job in upkeep.obsolete(observed, news):
+            await self._delete(job)
+        if wish is not None:
+            job = build_upkeep(
+                observed.bundle,
+                wish.request,
+                occasion=wish.occasion,
+                asked=wish.asked,
+                exclusive=observed.exclusive,
+                placement=self._placement(observed, None),
+                settings=self._settings,
+            )
+            try:
+                await settle(self._api, job, None)
+            except errors.RefusedError as error:
+                return upkeep.untended(str(error))
+        return upkeep.trouble(observed)
 
     async def _delete(self, job: Object) -> None:
         metadata = job["metadata"]
+        if metadata.get("deletionTimestamp"):
+            return
         logger.info("deleting Job %s", metadata["name"])
         await self._api.delete(
             names.JOB, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
         )
+
+
+def _is_going(manifest: Object) -> bool:
+    return bool(manifest["metadata"].get("deletionTimestamp"))
+
+
+def _noted(verdict: Verdict, notes: list[str]) -> Verdict:
+    return dataclasses.replace(verdict, message="; ".join([verdict.message, *notes]))

@@ -7,22 +7,34 @@ import errno
 
 # The environment does not describe a fetch. Never seen from a bundle that the API server accepted.
 INVALID_REQUEST = "InvalidRequest"
-# The source answered 401, 403, or 404 or 410.
+# A Secret of spec.credentialSecrets lacks a key, holds one that cannot be used, or names the host of another.
+CREDENTIAL_INVALID = "CredentialInvalid"
+# The source answered 401 (or its login page), 403, or 404 or 410.
 UNAUTHORIZED = "Unauthorized"
 FORBIDDEN = "Forbidden"
 NOT_FOUND = "NotFound"
 # The source answered something that no retry changes (another 4xx, a redirect that must not be followed).
 SOURCE_REFUSED = "SourceRefused"
-# The source answered 429.
+# The source answered 429, or said otherwise that it is asked too often.
 RATE_LIMITED = "RateLimited"
 # The source answered 5xx, or broke the rules of HTTP.
 SERVER_ERROR = "ServerError"
-# No connection, or the connection was lost or silent for too long.
+# No connection, or the connection was lost.
 CONNECTION_FAILED = "ConnectionFailed"
+# The source was silent, or too slow, for too long.
+TIMEOUT = "Timeout"
+# The source cannot prove with its certificate who it is, or no encrypted connection comes about.
+TLS = "TLS"
+# The name of a host does not exist, or cannot be looked up.
+DNS = "DNS"
+# The name of a host leads to an address that fetches may not connect to.
+ADDRESS_REFUSED = "AddressRefused"
 # The body ended before the file did.
 TRUNCATED = "Truncated"
-# The bytes are not a safetensors file, or its header contradicts itself.
+# The bytes are not a file of a format that spec.formatPolicy takes, or the file contradicts itself.
 FORMAT_REFUSED = "FormatRefused"
+# The file is a pickle that names something other than tensors: loading it would run code.
+PICKLE_UNSAFE = "PickleUnsafe"
 # The file is a model of another type, or of another family, than the bundle says.
 TYPE_MISMATCH = "TypeMismatch"
 FAMILY_MISMATCH = "FamilyMismatch"
@@ -34,8 +46,27 @@ PATH_CONFLICT = "PathConflict"
 NO_SPACE = "NoSpace"
 # The volume or its manifest cannot be read or written.
 VOLUME_ERROR = "VolumeError"
+# The storage behind a volume does not answer.
+VOLUME_UNREACHABLE = "VolumeUnreachable"
 # The pod was told to stop; what was downloaded is kept.
 INTERRUPTED = "Interrupted"
+
+# How a network volume says that its server is gone.
+_UNREACHABLE = frozenset(
+    (
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ECONNREFUSED,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.ESHUTDOWN,
+        errno.EREMOTEIO,
+    )
+)
 
 
 class FetchError(Exception):
@@ -61,6 +92,12 @@ def of_volume(error: OSError) -> FetchError:
             VOLUME_ERROR,
             f"the volume cannot be written: {error.strerror}{where}; "
             "its folders must be writable for the fetcher's user or group",
+        )
+    if error.errno in _UNREACHABLE:
+        return FetchError(
+            VOLUME_UNREACHABLE,
+            f"the storage behind the volume does not answer: {error.strerror}{where}",
+            retryable=True,
         )
     return FetchError(VOLUME_ERROR, f"the volume failed: {error.strerror or error}{where}", retryable=True)
 

@@ -1,99 +1,111 @@
-"""The gate a download passes while its first bytes stream: is it safetensors, of the wanted type and family?
+"""The gate a file passes before a byte of it is stored: a format that is wanted, of the type and the family?
 
-A wrong file is refused after its header, not after gigabytes. Fed with the bytes in order; knows nothing of
-where they come from.
+Judges the beginning of a file, in memory; knows nothing of where it comes from. What a pickle holds shows
+only when it is whole.
 """
 
-from sd_modelfiles import family as families
+from dataclasses import dataclass
+
+from sd_modelfiles import describe, sniff
 from sd_modelfiles import header as headers
-from sd_modelfiles import kinds, sniff
-from sd_modelfiles.family import Family
+from sd_modelfiles.describe import Description
 from sd_modelfiles.header import Header
-from sd_modelfiles.kinds import ModelType
 from sd_operator.fetch import errors
 from sd_operator.fetch.errors import FetchError
+from sd_operator.fetch.request import File, FormatPolicy
 
 # Headers of real checkpoints stay below 1 MiB. The bound is lower than the format's own, because a parsed
 # header takes many times its size in memory.
 MAX_HEADER_BYTES = 8 * 1024 * 1024
 
-# The families that a runtime can serve.
-_SERVED = (Family.SD15, Family.SDXL)
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A beginning that was let through."""
+
+    size: int | None  # the size that a safetensors header promises for the file; None for a pickle
+    description: Description | None  # what that header says; a pickle says it later
+
+    @property
+    def is_pickle(self) -> bool:
+        return self.description is None
 
 
-class Gate:
-    """Opens when the header was seen and accepted: `header` and `family` are set from then on."""
+def needed(head: bytes) -> int:
+    """How many bytes of the beginning must be seen to judge it, given those that were seen."""
+    if len(head) < sniff.SNIFF_BYTES:
+        return sniff.SNIFF_BYTES
+    if sniff.is_pickle(head) or sniff.other_format(head) is not None:
+        return sniff.SNIFF_BYTES
+    try:
+        return headers.LENGTH_BYTES + headers.header_length(head, limit=MAX_HEADER_BYTES)
+    except headers.HeaderError as error:
+        raise _malformed(error) from error
 
-    def __init__(self, *, wanted_type: ModelType, wanted_family: str) -> None:
-        self._wanted_type = wanted_type
-        self._wanted_family = wanted_family
-        self._prefix = bytearray()
-        self.header: Header | None = None
-        self.family: Family | None = None
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes; raises FetchError when the file is refused."""
-        if self.header is not None:
-            return
-        # Bounded: at most the longest header and one chunk more are kept.
-        self._prefix += chunk
-        if len(self._prefix) >= sniff.SNIFF_BYTES:
-            self._examine()
+def judge(head: bytes, *, file: File, policy: FormatPolicy, name: str) -> Passed:
+    """Let a beginning pass that has all that is needed, or is the whole file; or raise FetchError."""
+    prefix = head[: sniff.SNIFF_BYTES]
+    if sniff.is_pickle(prefix) and policy is not FormatPolicy.SAFETENSORS_ONLY:
+        _check_name(name, policy, pickled=True)
+        return Passed(None, None)
+    other = sniff.other_format(prefix)
+    if other is not None:
+        raise FetchError(errors.FORMAT_REFUSED, f"the source serves {other}")
+    header = _header(head)
+    _check_name(name, policy, pickled=False)
+    return Passed(header.file_size, accepted(header, file))
 
-    def finish(self) -> None:
-        """The bytes have ended. Refuses a file that ended before its header did."""
-        if self.header is None:
-            self._examine()
-        if self.header is None:
+
+def accepted(header: Header, file: File) -> Description:
+    """What a header says that does not contradict the wanted type and family; FetchError for another one."""
+    try:
+        return describe.judge(header, wanted_type=file.type, wanted_family=file.family)
+    except describe.TypeContradicted as error:
+        raise FetchError(errors.TYPE_MISMATCH, str(error)) from error
+    except describe.FamilyContradicted as error:
+        raise FetchError(errors.FAMILY_MISMATCH, str(error)) from error
+
+
+def check_size(size: int, passed: Passed, *, identity: str) -> None:
+    """Hold a size, the source's word or that of the bytes in hand, against the one the header promises."""
+    if passed.size is None or size == passed.size:
+        return
+    if size < passed.size:
+        raise FetchError(
+            errors.TRUNCATED,
+            f"{identity} serves {size} bytes, the file's header promises {passed.size}",
+            retryable=True,
+        )
+    raise FetchError(
+        errors.FORMAT_REFUSED,
+        f"the file is not valid safetensors: it has {size} bytes, its header promises {passed.size}",
+    )
+
+
+def _header(head: bytes) -> Header:
+    try:
+        end = headers.LENGTH_BYTES + headers.header_length(head, limit=MAX_HEADER_BYTES)
+        if len(head) < end:
             raise FetchError(
                 errors.FORMAT_REFUSED,
-                f"the file ends after {len(self._prefix)} bytes, inside its safetensors header",
+                f"the file ends after {len(head)} bytes, inside its safetensors header",
             )
-
-    def _examine(self) -> None:
-        prefix = bytes(self._prefix[: sniff.SNIFF_BYTES])
-        other = sniff.other_format(prefix)
-        if other is not None:
-            raise FetchError(errors.FORMAT_REFUSED, f"the source serves {other}")
-        try:
-            end = headers.LENGTH_BYTES + headers.header_length(prefix, limit=MAX_HEADER_BYTES)
-            if len(self._prefix) < end:
-                return
-            header = headers.parse(bytes(self._prefix[headers.LENGTH_BYTES : end]))
-        except headers.HeaderError as error:
-            raise FetchError(errors.FORMAT_REFUSED, f"the file is not valid safetensors: {error}") from error
-        self.family = accepted_family(header, self._wanted_type, self._wanted_family)
-        self.header = header
-        self._prefix.clear()
+        return headers.parse(head[headers.LENGTH_BYTES : end])
+    except headers.HeaderError as error:
+        raise _malformed(error) from error
 
 
-def accepted_family(header: Header, wanted_type: ModelType, wanted_family: str) -> Family:
-    """The family of a file whose header fits the wanted type and family; FetchError for another file."""
-    found = kinds.recognise(header)
-    if found is not wanted_type:
-        what = f"a {found}" if found else "no type of model file that is known"
-        raise FetchError(
-            errors.TYPE_MISMATCH,
-            f"file.type is {wanted_type}, but by its tensors the file is {what}; give a file of that type",
-        )
-    missing = kinds.missing_parts(header)
-    if missing:
-        raise FetchError(
-            errors.TYPE_MISMATCH,
-            f"the checkpoint lacks {' and '.join(missing)}; give a single-file checkpoint with all its parts",
-        )
-    try:
-        family = families.detect(header)
-    except families.FamilyUnknown as error:
-        raise FetchError(errors.FAMILY_MISMATCH, f"the family cannot be told: {error}") from error
-    if wanted_family not in ("Auto", family):
-        raise FetchError(
-            errors.FAMILY_MISMATCH,
-            f"spec.family is {wanted_family}, but by its tensors the file is {family}; "
-            "correct spec.family or the source",
-        )
-    if family not in _SERVED:
-        raise FetchError(
-            errors.FAMILY_MISMATCH, f"the file is {family}; families that can be served: {', '.join(_SERVED)}"
-        )
-    return family
+def _check_name(name: str, policy: FormatPolicy, *, pickled: bool) -> None:
+    """Readers go by the ending of a name: a file must not be stored under that of another format."""
+    if policy is not FormatPolicy.UNSAFE or name.endswith(".safetensors") is not pickled:
+        return
+    what = "a pickle" if pickled else "a safetensors file"
+    raise FetchError(
+        errors.FORMAT_REFUSED,
+        f"the source serves {what}, which must not be called {name}; set file.fileName accordingly",
+    )
+
+
+def _malformed(error: headers.HeaderError) -> FetchError:
+    return FetchError(errors.FORMAT_REFUSED, f"the file is not valid safetensors: {error}")

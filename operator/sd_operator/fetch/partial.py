@@ -1,170 +1,249 @@
-"""A partial download on the volume: the bytes so far, their hash, and the notes to go on from.
+"""A partial download on the volume: its bytes, which of them are there, and the notes to go on from.
 
-`.sd-operator/partial/<name>.part` beside `<name>.json` (the notes) and `<name>.lock`. The bytes are kept
+`.sd-operator/partial/<key>.part` beside its `.journal`, `.json` (the notes) and `.lock`. The bytes are kept
 under the manifest's folder, never under models/, and leave it by one rename when they are whole. Knows
 nothing of HTTP.
 """
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from sd_modelfiles import manifest, place
+from sd_modelfiles import place
+from sd_operator.fetch import notes
+from sd_operator.fetch.journal import Journal, Span
+from sd_operator.fetch.notes import Notes
 from sd_operator.fetch.stopping import Stop
 
-CHUNK_BYTES = 1024 * 1024
-# How much a crash of the node may cost; a killed process loses nothing that it wrote.
-_SYNC_BYTES = 64 * CHUNK_BYTES
-
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_SUFFIXES = (".part", ".journal", ".converted", ".link", ".companion", ".json", ".json.new")
+# A file name has 255 bytes; a bundle's name alone may have 253.
+_KEY_LENGTH = 200
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Notes:
-    identity: str  # of the source
-    etag: str | None = None  # strong; None means that the bytes cannot be gone on with
-    version: str | None = None  # what the source's moving revision stood for
-    synced: int = 0  # bytes known to be on the disk, whatever happens to the node
-    boot_id: str = ""  # of the node that wrote the bytes after those
-    sha256: str | None = None  # set when the bytes are whole and verified, just before the rename
+def key_of(bundle: str, file: str) -> str:
+    """What a file's partial download is called on the volume."""
+    key = f"{bundle}--{file}"
+    if len(key) <= _KEY_LENGTH:
+        return key
+    return f"{bundle[:100]}-{hashlib.sha256(bundle.encode()).hexdigest()[:16]}--{file}"
+
+
+def folder_of(root: Path) -> Path:
+    return root / place.OWN_FOLDER / "partial"
+
+
+def notes_of(root: Path, key: str) -> Notes | None:
+    """The notes of an earlier fetch of this file."""
+    return notes.load(folder_of(root) / f"{key}.json")
+
+
+def forget(root: Path, key: str) -> None:
+    """Remove what is left of a download, the file's lock apart: another process may wait for it."""
+    for suffix in _SUFFIXES:
+        (folder_of(root) / f"{key}{suffix}").unlink(missing_ok=True)
 
 
 @contextmanager
-def locked(root: Path, name: str, stop: Stop) -> Iterator[None]:
+def locked(root: Path, key: str, stop: Stop) -> Iterator[None]:
     """Hold the file's lock: of two fetches of one file, the second waits and then finds the work done."""
-    folder = _folder(root)
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("another fetch of file %s is running; waiting for it to end", name)
+    with _lock_file(root, key) as descriptor:
+        if not _try_lock(descriptor):
+            log.info("another fetch of %s is running; waiting for it to end", key)
             with stop.interruptible():
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def locked_if_free(root: Path, key: str) -> Iterator[bool]:
+    """Hold the file's lock unless a fetch has it."""
+    with _lock_file(root, key) as descriptor:
+        yield _try_lock(descriptor)
+
+
+@contextmanager
+def _lock_file(root: Path, key: str) -> Iterator[int]:
+    folder = folder_of(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def load_notes(root: Path, name: str) -> Notes | None:
-    """The notes of an earlier fetch of this file; None when there are none that can be understood."""
+def _try_lock(descriptor: int) -> bool:
     try:
-        return Notes(**json.loads((_folder(root) / f"{name}.json").read_bytes()))
-    except FileNotFoundError:
-        return None
-    # Notes cut by a crash, or of another version: only a download's beginning is lost with them.
-    except (ValueError, TypeError):
-        return None
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Withdrawn(Exception):
+    """The thread has no right to write any more."""
 
 
 class Partial:
     """The open partial file of one download. The caller holds its lock."""
 
-    def __init__(self, root: Path, name: str, identity: str) -> None:
-        self._path = _folder(root) / f"{name}.part"
-        self._notes_path = _folder(root) / f"{name}.json"
+    def __init__(self, root: Path, key: str, owner: str) -> None:
+        folder = folder_of(root)
+        self.path = folder / f"{key}.part"
+        self.converted = folder / f"{key}.converted"
+        self._notes_path = folder / f"{key}.json"
         self._boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
-        self._hash = hashlib.sha256()
-        self.offset = 0
-        self.notes = Notes(identity)
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        earlier = load_notes(root, name)
-        if earlier is not None and earlier.identity == identity and earlier.etag is not None:
-            self.notes = earlier
-            os.ftruncate(self._descriptor, self._trusted(earlier))
-        elif earlier is not None:
-            self.restart()
-        else:
-            os.ftruncate(self._descriptor, 0)
+        self._noting = threading.Lock()
+        self._closed = False
+        self.notes = Notes(owner=owner)
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._journal = Journal(folder / f"{key}.journal")
+        self.converted.unlink(missing_ok=True)
+        self._take_up(notes.load(self._notes_path), owner)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        with self._noting:
+            self._closed = True
+        self._journal.close()
         os.close(self._descriptor)
 
-    def contents(self) -> Iterator[bytes]:
-        """The bytes of an earlier process, hashed as they are read; to be exhausted before any write."""
-        while chunk := os.read(self._descriptor, CHUNK_BYTES):
-            self._hash.update(chunk)
-            self.offset += len(chunk)
-            yield chunk
+    @property
+    def present(self) -> int:
+        """How many bytes are there."""
+        return self._journal.present
 
-    def begin(self, *, etag: str | None, version: str | None) -> None:
-        """Note whose bytes follow; what is already here came under the same etag."""
-        self._note(
-            replace(self.notes, etag=etag, version=version or self.notes.version, boot_id=self._boot_id)
+    def frontier(self) -> int:
+        """The number of bytes from the first on without a gap."""
+        return self._journal.frontier()
+
+    def missing(self) -> list[Span]:
+        """What the file lacks, in order; its size is known."""
+        assert self.notes.total is not None
+        return self._journal.missing(self.notes.total)
+
+    def is_whole(self) -> bool:
+        return self.notes.total is not None and self.frontier() == self.notes.total
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        return os.preadv(self._descriptor, [buffer], offset)
+
+    def head(self, length: int) -> bytes:
+        """The first bytes; fewer where there are fewer."""
+        return os.pread(self._descriptor, min(length, self.frontier()), 0)
+
+    def fits(self, identity: str, promise: str | None) -> bool:
+        """Whether what is here belongs to this source, or to another that promises the same bytes."""
+        known = self.notes
+        return known.identity == identity or (promise is not None and promise == known.promise)
+
+    def begin(
+        self, *, identity: str, etag: str | None, version: str | None, total: int | None, promise: str | None
+    ) -> None:
+        """Note whose bytes follow; those that are here are held to be of the same file."""
+        others = bool(self.present) and self.notes.identity != identity
+        changed = replace(
+            self.notes,
+            identity=identity,
+            etag=etag,
+            version=version or (None if others else self.notes.version),
+            total=total,
+            promise=promise,
+            mixed=self.notes.mixed or others,
+            boot_id=self._boot_id,
         )
+        if changed != self.notes:
+            self._note(changed)
 
-    def write(self, chunk: bytes) -> None:
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-        self._hash.update(chunk)
-        self.offset += len(chunk)
-        if self.offset - self.notes.synced >= _SYNC_BYTES:
-            self.sync()
+    def know_total(self, total: int) -> None:
+        """The size of the file became known."""
+        self._note(replace(self.notes, total=total))
+
+    def writer(self) -> "Writer":
+        return Writer(self._descriptor, self._journal)
 
     def sync(self) -> None:
         """Make the bytes so far survive a crash of the node."""
-        os.fsync(self._descriptor)
-        self._note(replace(self.notes, synced=self.offset))
+        spans = tuple(self._journal.spans())
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError:
+            # What the kernel could not write it may drop: nothing since the last time is certain.
+            self._journal.cover(self.notes.synced)
+            raise
+        with self._noting:
+            if not self._closed:
+                self._note(replace(self.notes, synced=spans), durably=True)
 
     def restart(self) -> None:
         """Forget the bytes. The notes go first: bytes without an etag are never gone on with."""
-        self._note(Notes(self.notes.identity), durably=True)
+        self._note(Notes(owner=self.notes.owner, identity=self.notes.identity), durably=True)
+        self._journal.cover(())
         os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        self._hash = hashlib.sha256()
-        self.offset = 0
 
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
+    def seal(self, *, sha256: str, source_sha256: str) -> None:
+        """Note what is about to be put in place: should the process die then, this tells whose it is."""
+        self._note(replace(self.notes, sha256=sha256, source_sha256=source_sha256), durably=True)
 
-    def move_to(self, target: Path) -> None:
-        """Rename the whole file into place, durably."""
-        os.fsync(self._descriptor)
-        # Should the process die between the rename and the manifest's entry, this tells whose file it is.
-        self._note(replace(self.notes, synced=self.offset, sha256=self.sha256()), durably=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._path.replace(target)
-        manifest.sync_folder(target.parent)
-
-    @staticmethod
-    def forget(root: Path, name: str) -> None:
-        """Remove what is left of a download, the file's lock apart: another process may wait for it."""
-        for suffix in ("part", "json"):
-            (_folder(root) / f"{name}.{suffix}").unlink(missing_ok=True)
-
-    def _trusted(self, notes: Notes) -> int:
+    def _take_up(self, earlier: Notes | None, owner: str) -> None:
+        if earlier is None or earlier.etag is None:
+            self.restart()
+            return
+        self.notes = replace(earlier, owner=owner, sha256=None, source_sha256="")
         size = os.fstat(self._descriptor).st_size
-        # After a crash the file may have its length and not its bytes; on the same boot there was no crash.
-        same_boot = self._boot_id != "" and notes.boot_id == self._boot_id
-        return size if same_boot else min(size, notes.synced)
+        # On the same boot there was no crash: what was written is there.
+        if self._boot_id != "" and earlier.boot_id == self._boot_id:
+            self._journal.read(limit=size)
+        else:
+            self._journal.cover(Span(span.start, min(span.end, size)) for span in earlier.synced)
 
-    def _note(self, notes: Notes, *, durably: bool = False) -> None:
+    def _note(self, changed: Notes, *, durably: bool = False) -> None:
         # Notes that a crash loses cost bytes; only those that say less than the ones before must not be lost.
-        temporary = self._notes_path.with_suffix(".json.new")
-        with temporary.open("w") as file:
-            file.write(json.dumps(asdict(notes)))
-            if durably:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(self._notes_path)
-        if durably:
-            manifest.sync_folder(self._notes_path.parent)
-        self.notes = notes
+        notes.save(self._notes_path, changed, durably=durably)
+        self.notes = changed
 
 
-def _folder(root: Path) -> Path:
-    return root / place.OWN_FOLDER / "partial"
+class Writer:
+    """The right to write a partial file. Once withdrawn it is of no use to a thread that still holds it."""
+
+    def __init__(self, descriptor: int, journal: Journal) -> None:
+        self._descriptor = descriptor
+        self._journal = journal
+        self._turn = threading.Condition()
+        self._writing = 0
+        self._withdrawn = False
+
+    def write(self, offset: int, chunk: bytes | memoryview) -> None:
+        with self._turn:
+            if self._withdrawn:
+                raise Withdrawn
+            self._writing += 1
+        try:
+            rest = memoryview(chunk)
+            while rest:
+                count = os.pwrite(self._descriptor, rest, offset)
+                self._journal.advance(Span(offset, offset + count))
+                offset, rest = offset + count, rest[count:]
+        finally:
+            with self._turn:
+                self._writing -= 1
+                self._turn.notify_all()
+
+    def withdraw(self) -> None:
+        """From now on nothing is written; returns when the writes under way have ended."""
+        with self._turn:
+            self._withdrawn = True
+            self._turn.wait_for(lambda: self._writing == 0)

@@ -9,10 +9,13 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import tenacity
 
 from sd_operator.fetch.errors import INTERRUPTED, NO_SPACE, FetchError
+
+_Result = TypeVar("_Result")
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +29,21 @@ class Patience:
     # A source that asks for more than this is left to the Job's backoff; it is never asked earlier than it
     # wants.
     longest_retry_after: float = 120.0
+    # A connection that brings fewer bytes per second over so many seconds is given up for another one.
+    slowest_rate: float = 1024.0
+    slow_seconds: float = 60.0
 
 
 def persist(
-    attempt: Callable[[], None],
+    attempt: Callable[[], _Result],
     *,
     progress: Callable[[], int],
     patience: Patience,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
+) -> _Result:
     """Run the attempt until it succeeds, fails for good, or patience ends; then raise its last FetchError."""
     tally = _Tally(patience, progress)
-    tenacity.Retrying(
+    return tenacity.Retrying(
         retry=tenacity.retry_if_exception(_worth_retrying),
         stop=tally.is_enough,
         wait=tally.wait,

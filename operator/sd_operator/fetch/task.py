@@ -1,55 +1,41 @@
 """The story of a fetch: is the file there already; download it; verify it; put it in place; write it down."""
 
-import hashlib
 import logging
-from dataclasses import dataclass
-from pathlib import Path
 
-import httpx
-
-from sd_modelfiles import header as headers
 from sd_modelfiles import manifest, place
-from sd_modelfiles.family import Family
-from sd_modelfiles.manifest import Entry
-from sd_operator.fetch import errors, existing, gate, partial
+from sd_operator.fetch import errors, existing, formats, mirrors, partial, placing, sharing, sources
 from sd_operator.fetch import request as requests
 from sd_operator.fetch.download import Download
+from sd_operator.fetch.errand import Errand
 from sd_operator.fetch.errors import FetchError
-from sd_operator.fetch.gate import Gate
-from sd_operator.fetch.partial import Notes, Partial
-from sd_operator.fetch.patience import Patience, persist
-from sd_operator.fetch.request import Request
+from sd_operator.fetch.listing import Found
+from sd_operator.fetch.partial import Partial
+from sd_operator.fetch.patience import persist
+from sd_operator.fetch.progress import Phase
+from sd_operator.fetch.request import Source
 from sd_operator.fetch.sources import Location, location
-from sd_operator.fetch.stopping import Stop
 from sd_operator.fetch.verdict import Verified
 
 # After these the bytes in hand are of no use to any later fetch of the same source.
-_USELESS = {errors.FORMAT_REFUSED, errors.TYPE_MISMATCH, errors.HASH_MISMATCH, errors.PATH_CONFLICT}
+_USELESS = frozenset(
+    (
+        errors.FORMAT_REFUSED,
+        errors.PICKLE_UNSAFE,
+        errors.TYPE_MISMATCH,
+        errors.HASH_MISMATCH,
+        errors.PATH_CONFLICT,
+    )
+)
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    request: Request
-    source: Location
-    root: Path
-    stop: Stop
-
-    @property
-    def path(self) -> str:
-        """Where the file goes, relative to the root of the volume."""
-        file = self.request.file
-        return str(place.path_of(file.type, requests.file_name(file, self.source.file_name)))
-
-
-def run(task: Task, *, client: httpx.Client, patience: Patience) -> Verified:
-    """Fetch the file of the task, or find it whole in place; raises FetchError."""
-    name = task.request.file.name
-    log.info("file %s: %s to %s", name, task.source.identity, task.path)
+def run(errand: Errand) -> Verified:
+    """Fetch the file of the errand, or find it whole in place; raises FetchError."""
     try:
-        with partial.locked(task.root, name, task.stop):
-            return _in_place(task) or _fetched(task, client, patience)
+        with partial.locked(errand.root, errand.key, errand.stop):
+            found = existing.in_place(errand, existing.likely_paths(errand), promise=errand.file.sha256)
+            return found or _Fetch(errand).run()
     except manifest.ManifestError as error:
         raise FetchError(
             errors.VOLUME_ERROR, f"{error}; repair it, or remove it to have every file fetched again"
@@ -58,115 +44,119 @@ def run(task: Task, *, client: httpx.Client, patience: Patience) -> Verified:
         raise errors.of_volume(error) from error
 
 
-def _in_place(task: Task) -> Verified | None:
-    """The verdict on a file that is already whole on the volume; None when it must be fetched."""
-    file, target = task.request.file, task.root / task.path
-    if not target.exists():
-        return None
-    entry = manifest.load(task.root).at(task.path)
-    notes = partial.load_notes(task.root, file.name)
-    expected = existing.expected_hashes(file, task.source.identity, entry, notes)
-    if expected:
-        digest = _digest(target, task.stop)
-        if digest in expected:
-            return _adopt(task, digest, entry, notes)
-        if entry is not None and entry.sha256 in expected:
-            log.warning(
-                "%s is damaged: its sha256 is %s, it was fetched with %s", target, digest, entry.sha256
-            )
-    existing.check_replaceable(file, task.path, entry)
-    return None
+class _Fetch:
+    """A fetch from the sources of a file. The caller holds the file's lock."""
 
+    def __init__(self, errand: Errand) -> None:
+        self._errand = errand
+        self._name = errand.file.file_name
 
-def _adopt(task: Task, digest: str, entry: Entry | None, notes: Notes | None) -> Verified:
-    target = task.root / task.path
-    try:
-        header = headers.read(target, limit=gate.MAX_HEADER_BYTES)
-    except headers.HeaderError as error:
-        raise FetchError(errors.FORMAT_REFUSED, f"the file is not valid safetensors: {error}") from error
-    family = gate.accepted_family(header, task.request.file.type, task.request.family)
-    log.info("%s is whole already", target)
-    if entry is not None:
-        origin = entry.source
-    else:
-        origin = location.recorded(task.source.identity, notes.version if notes is not None else None)
-    with manifest.locked(task.root):
-        found = _record(task, digest, family, origin)
-    Partial.forget(task.root, task.request.file.name)
-    return found
+    def run(self) -> Verified:
+        errand = self._errand
+        with Partial(errand.root, errand.key, errand.owner) as kept:
+            try:
+                return mirrors.first_good(
+                    errand.request.sources, lambda source: self._from_source(source, kept)
+                )
+            except FetchError:
+                if not kept.present:
+                    partial.forget(errand.root, errand.key)
+                raise
 
-
-def _fetched(task: Task, client: httpx.Client, patience: Patience) -> Verified:
-    file, identity = task.request.file, task.source.identity
-    with Partial(task.root, file.name, identity) as bytes_so_far:
-        download = Download(
-            client=client,
-            location=task.source,
-            partial=bytes_so_far,
-            new_gate=lambda: Gate(wanted_type=file.type, wanted_family=task.request.family),
-            folder=task.root,
-            stop=task.stop,
+    def _from_source(self, source: Source, kept: Partial) -> Verified:
+        errand, identity = self._errand, sources.identity(source)
+        errand.progress.source = identity
+        found = persist(
+            lambda: self._located(source),
+            progress=lambda: 0,
+            patience=errand.patience,
+            sleep=self._wait,
         )
+        path = self._path(found)
+        log.info("file %s: %s to %s", errand.file.name, identity, path)
+        promise = errand.file.sha256 or found.sha256
+        verified = self._on_the_volume(found, path, promise)
+        if verified is not None:
+            return verified
+        existing.check_path(manifest.load(errand.root), path, errand, sha256=promise)
         try:
-            with task.stop.interruptible():
-                download.take_up()
-                persist(download.attempt, progress=download.progress, patience=patience)
-            _check_hash(task, bytes_so_far.sha256())
-            return _put_in_place(task, bytes_so_far, download.family())
-        except FetchError as error:
-            if error.reason in _USELESS:
-                Partial.forget(task.root, file.name)
-            elif error.reason == errors.INTERRUPTED:
-                bytes_so_far.sync()
+            return self._downloaded(source, found, path, kept)
+        except FetchError as failure:
+            if failure.reason in _USELESS:
+                kept.restart()
             raise
 
+    def _located(self, source: Source) -> Location:
+        errand = self._errand
+        errand.progress.phase = Phase.PROBING
+        with errand.stop.interruptible():
+            return sources.resolve(
+                source, wanted=errand.request, client=errand.client, settings=errand.settings
+            )
 
-def _put_in_place(task: Task, whole: Partial, family: Family) -> Verified:
-    target = task.root / task.path
-    origin = location.recorded(task.source.identity, whole.notes.version)
-    with manifest.locked(task.root):
-        # Looked at again: another file of the bundle may have taken the path meanwhile.
-        if target.exists():
-            existing.check_replaceable(task.request.file, task.path, manifest.load(task.root).at(task.path))
-        whole.move_to(target)
-        found = _record(task, whole.sha256(), family, origin)
-    Partial.forget(task.root, task.request.file.name)
-    return found
+    def _path(self, found: Location) -> str:
+        """Where the file goes, from whichever source: named as the first that could be asked has it."""
+        file = self._errand.file
+        policy = self._errand.request.format_policy
+        self._name = self._name or requests.file_name(file, found.file_name, policy=policy)
+        return str(place.path_of(file.type, self._name))
 
+    def _on_the_volume(self, found: Location, path: str, promise: str | None) -> Verified | None:
+        """The file without a download, if the volume has it: at its path or, the same bytes, at another."""
+        errand = self._errand
+        # Looked at before, but for what only the source could tell.
+        if path not in existing.likely_paths(errand) or promise != errand.file.sha256:
+            verified = existing.in_place(errand, [path], promise=promise)
+            if verified is not None:
+                return verified
+        twin = sharing.twin_of(errand, promise, besides=path) if promise is not None else None
+        if twin is None:
+            return None
+        known = Found(
+            sha256=twin.sha256,
+            description=formats.description_of(errand.root / twin.path, errand),
+            source=location.recorded(found.identity, found.version),
+            source_sha256=twin.source_sha256,
+        )
+        return placing.link(errand, path, known, errand.root / twin.path, location=found)
 
-def _record(task: Task, digest: str, family: Family, origin: str) -> Verified:
-    """Write the file in place into the manifest. The caller holds the manifest's lock."""
-    file = task.request.file
-    size = (task.root / task.path).stat().st_size
-    entry = Entry(
-        path=task.path,
-        size=size,
-        sha256=digest,
-        type=file.type,
-        family=family,
-        source=origin,
-        name=file.name,
-    )
-    listed = manifest.load(task.root)
-    if listed.at(task.path) != entry:
-        manifest.save(task.root, listed.with_entry(entry))
-    return Verified(path=task.path, size=size, sha256=digest, family=family)
+    def _downloaded(self, source: Source, found: Location, path: str, kept: Partial) -> Verified:
+        errand = self._errand
+        download = Download(
+            errand,
+            source,
+            kept,
+            found=found,
+            name=path.rpartition("/")[2],
+            admit=lambda size: existing.check_size(manifest.load(errand.root), path, errand, size=size),
+        )
+        persist(download.attempt, progress=download.progress, patience=errand.patience, sleep=self._wait)
+        found = download.location
+        sha256, promise = download.sha256(), errand.file.sha256 or found.sha256
+        if promise is not None and sha256 != promise:
+            if kept.notes.mixed:
+                # Not this source's fault alone: it is given another chance, with nothing of the others'.
+                kept.restart()
+                return self._downloaded(source, found, path, kept)
+            raise self._mismatch(sha256, found)
+        assert download.passed is not None
+        origin = location.recorded(found.identity, kept.notes.version)
+        whole = formats.finish(errand, kept, download.passed.description, sha256=sha256, source=origin)
+        return placing.put(errand, path, whole, kept=kept, location=found)
 
-
-def _check_hash(task: Task, digest: str) -> None:
-    wanted = task.request.file.sha256
-    if wanted is not None and digest != wanted:
-        raise FetchError(
+    def _mismatch(self, sha256: str, found: Location) -> FetchError:
+        wanted = self._errand.file.sha256
+        if wanted is None:
+            return FetchError(
+                errors.HASH_MISMATCH,
+                f"the sha256 of the file is {sha256}, {found.identity} says it is {found.sha256}",
+            )
+        return FetchError(
             errors.HASH_MISMATCH,
-            f"the sha256 of the file is {digest}, file.sha256 is {wanted}; "
-            f"correct it, or the source, if {task.source.identity} is not the wanted file",
+            f"the sha256 of the file is {sha256}, file.sha256 is {wanted}; "
+            f"correct it, or the source, if {found.identity} is not the wanted file",
         )
 
-
-def _digest(path: Path, stop: Stop) -> str:
-    digest = hashlib.sha256()
-    with stop.interruptible(), path.open("rb") as file:
-        while chunk := file.read(partial.CHUNK_BYTES):
-            stop.check()
-            digest.update(chunk)
-    return digest.hexdigest()
+    def _wait(self, seconds: float) -> None:
+        self._errand.progress.phase = Phase.WAITING
+        self._errand.stop.sleep(seconds)

@@ -4,8 +4,9 @@ The kubelet keeps 4096 bytes of a termination message; a longer one would arrive
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sd_operator.fetch.errors import FetchError
 
@@ -24,12 +25,38 @@ class Verified:
     path: str
     size: int
     sha256: str
-    family: str
+    type: str
+    family: str | None  # None where the file shows none
+    rank: int | None = None  # of a LoRA
+    source_sha256: str | None = None  # of the bytes it was converted from
+    source: str  # without credentials
+    shared: bool = False  # its bytes are stored once with those of another file of the volume
 
 
-def encode(outcome: Verified | FetchError) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """A file on the volume that belongs to the bundle and is not expected."""
+
+    name: str  # in the bundle
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What upkeep found and did."""
+
+    intact: int
+    lost: tuple[str, ...] = ()  # names of expected files that are not there
+    altered: tuple[str, ...] = ()  # or have other bytes
+    removed: tuple[str, ...] = ()
+    strays: tuple[Stray, ...] = ()
+
+
+def encode(outcome: Verified | Kept | FetchError) -> bytes:
     if isinstance(outcome, Verified):
-        return json.dumps({"state": "Verified", **asdict(outcome)}).encode()
+        return _verified(outcome)
+    if isinstance(outcome, Kept):
+        return _kept(outcome)
     message = outcome.message
     length = _MESSAGE_CHARACTERS
     while True:
@@ -43,12 +70,56 @@ def encode(outcome: Verified | FetchError) -> bytes:
         length = length * 3 // 4
 
 
-def exit_code(outcome: Verified | FetchError) -> int:
-    if isinstance(outcome, Verified):
+def exit_code(outcome: Verified | Kept | FetchError) -> int:
+    if not isinstance(outcome, FetchError):
         return EXIT_VERIFIED
     return EXIT_RETRYABLE if outcome.retryable else EXIT_PERMANENT
 
 
-def write(path: Path, outcome: Verified | FetchError) -> None:
+def write(path: Path, outcome: Verified | Kept | FetchError) -> None:
     # Not by rename: the termination log is a mounted file.
     path.write_bytes(encode(outcome))
+
+
+def _verified(outcome: Verified) -> bytes:
+    told = {
+        "state": "Verified",
+        "path": outcome.path,
+        "size": outcome.size,
+        "sha256": outcome.sha256,
+        "type": outcome.type,
+        "family": outcome.family,
+        "rank": outcome.rank,
+        "sourceSha256": outcome.source_sha256,
+        "source": outcome.source,
+        "shared": outcome.shared,
+    }
+    # Only an address can be so long.
+    while len(encoded := json.dumps(told).encode()) > MAX_BYTES:
+        outcome = replace(outcome, source=outcome.source[: len(outcome.source) // 2])
+        told["source"] = f"{outcome.source}…"
+    return encoded
+
+
+def _kept(outcome: Kept) -> bytes:
+    """All of it, or as much as fits; what asks for something to be done goes before what was done."""
+    bad = [{"name": name, "reason": "Lost"} for name in outcome.lost]
+    bad += [{"name": name, "reason": "Altered"} for name in outcome.altered]
+    told: dict[str, Any] = {"state": "Done", "intact": outcome.intact, "bad": [], "removed": [], "strays": []}
+    parts: list[tuple[str, list[Any]]] = [
+        ("bad", bad),
+        ("removed", list(outcome.removed)),
+        ("strays", [{"name": stray.name, "path": stray.path} for stray in outcome.strays]),
+    ]
+    whole = told | dict(parts)
+    encoded = json.dumps(whole).encode()
+    if len(encoded) <= MAX_BYTES:
+        return encoded
+    told["more"] = True
+    for name, values in parts:
+        for value in values:
+            told[name].append(value)
+            if len(json.dumps(told).encode()) > MAX_BYTES:
+                told[name].pop()
+                break
+    return json.dumps(told).encode()

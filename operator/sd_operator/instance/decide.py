@@ -7,7 +7,7 @@ checkpoint do the pods load, which GPU do they ask for. What the pods make of it
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from sd_operator import errors, names
+from sd_operator import claims, errors, names
 from sd_operator.api import fetching
 from sd_operator.api.bundle import BundleFile, FileStatus, ModelBundle
 from sd_operator.api.conditions import Verdict, reconciling, stalled
@@ -100,11 +100,7 @@ def served(observed: Observed) -> Checkpoint | None:
 
 def exclusive(observed: Observed) -> frozenset[str]:
     """The bundles whose volume only one node can mount at a time."""
-    return frozenset(
-        name
-        for name, claim in observed.claims.items()
-        if "ReadWriteMany" not in (claim.get("spec", {}).get("accessModes") or ())
-    )
+    return frozenset(name for name, claim in observed.claims.items() if claims.is_exclusive(claim))
 
 
 def expected_files(observed: Observed, desired: Desired) -> Mapping[tuple[str, str], str]:
@@ -259,7 +255,7 @@ def _paths_apart(observed: Observed) -> Verdict | None:
         if not isinstance(bundle, ModelBundle):
             continue
         for file in bundle.spec.files:
-            place = file.place()
+            place = bundle.place_of(file) or _told_place(bundle, file)
             if place is None:
                 continue
             if places.get(place, model.name) != model.name:
@@ -272,14 +268,27 @@ def _paths_apart(observed: Observed) -> Verdict | None:
     return None
 
 
+def _told_place(bundle: ModelBundle, file: BundleFile) -> str | None:
+    """Where a file lies whose name only its source knows, once it was fetched."""
+    status = fetching.told(bundle, file)
+    return status.path if status is not None else None
+
+
 def _file_exists(observed: Observed) -> Verdict | None:
     wanted = observed.instance.spec.checkpoint
     bundle = observed.bundles[wanted.bundle]
     if not isinstance(bundle, ModelBundle):
         return None
-    offered = [file.name for file in bundle.spec.files]
+    offered = [file.name for file in bundle.spec.files if file.type == "Checkpoint"]
     if wanted.file in offered:
         return None
+    other = next((file for file in bundle.spec.files if file.name == wanted.file), None)
+    if other is not None:
+        return stalled(
+            Reason.INVALID_SPEC,
+            f"spec.checkpoint.file: {wanted.file!r} of ModelBundle {wanted.bundle!r} is of type "
+            f"{other.type}; a Checkpoint is needed (it has {', '.join(offered) or 'none'})",
+        )
     return stalled(
         Reason.FILE_NOT_FOUND,
         f"spec.checkpoint.file: {wanted.file!r} is not a file of ModelBundle {wanted.bundle!r} "
@@ -296,10 +305,13 @@ def _volumes_exist(observed: Observed) -> Verdict | None:
         return reconciling(
             Reason.BUNDLE_NOT_READY,
             f"spec.models[{index}].name: the volume of ModelBundle {model.name!r} "
-            f"(PersistentVolumeClaim {names.claim_name(model.name)}) {trouble}",
+            f"(PersistentVolumeClaim {observed.claim_names.get(model.name)}) {trouble}",
         )
     return None
 
+
+#: Families that our own runtime can load; another image may know more.
+SERVED_FAMILIES = ("SD15", "SDXL")
 
 #: What is wrong with the spec alone, or clashes with what others made: the children are not touched.
 SPEC_CHECKS: tuple[Check, ...] = (_name, _access, _checkpoint_bundle, _outputs, _env)
@@ -323,6 +335,12 @@ def _verified(observed: Observed) -> Checkpoint | Verdict:
     if status.state != "Verified" or not status.path or not status.sha256:
         return reconciling(
             Reason.BUNDLE_NOT_READY, f"{subject} is {status.state}: {status.reason}: {status.message}"
+        )
+    if status.family not in SERVED_FAMILIES and observed.instance.spec.image is None:
+        return stalled(
+            Reason.INVALID_SPEC,
+            f"{subject} is a checkpoint of the family {status.family}; the runtime serves "
+            f"{', '.join(SERVED_FAMILIES)}",
         )
     return Checkpoint(
         bundle=wanted.bundle,

@@ -87,6 +87,11 @@ class Observed:
         """The claim for pictures."""
         return self.child(names.CLAIM, names.outputs_name(self.instance.metadata.name))
 
+    @property
+    def claim_names(self) -> dict[str, str]:
+        """The claim of every bundle that is known to have one."""
+        return claim_names(self.bundles, self.deployment)
+
     def with_children(self, children: Iterable[Object]) -> "Observed":
         """The same world after children were read or written."""
         return replace(self, children={**self.children, **{key_of(child): child for child in children}})
@@ -111,6 +116,25 @@ def mounted_bundles(deployment: Object | None) -> list[str]:
     return [name for name in dict.fromkeys(mounted) if names.is_label(name)]
 
 
+def mounted_claims(deployment: Object | None) -> dict[str, str]:
+    """The claims of the bundles that pods of the Deployment mount."""
+    pod = (deployment or {}).get("spec", {}).get("template", {}).get("spec") or {}
+    claims = {
+        volume.get("name"): (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        for volume in pod.get("volumes") or ()
+    }
+    found = {bundle: claims.get(names.bundle_volume_name(bundle)) for bundle in mounted_bundles(deployment)}
+    return {bundle: claim for bundle, claim in found.items() if claim}
+
+
+def claim_names(
+    bundles: Mapping[str, ModelBundle | errors.ManifestError | None], deployment: Object | None
+) -> dict[str, str]:
+    """The claim of every bundle that is known to have one: by its spec, else by the pods that mount it."""
+    told = {name: each.claim_name for name, each in bundles.items() if isinstance(each, ModelBundle)}
+    return {**mounted_claims(deployment), **told}
+
+
 async def observe(
     api: Api, runtimes: Runtimes, offers: OfferBook, manifest: Object, *, now: datetime.datetime
 ) -> Observed:
@@ -124,8 +148,9 @@ async def observe(
         _bundles(api, namespace, models),
         offers.for_backend(instance.spec.gpu.backend),
     )
-    deployed = mounted_bundles(children.get((names.DEPLOYMENT.kind, name)))
-    claims = await _claims(api, namespace, [*models, *deployed])
+    deployment = children.get((names.DEPLOYMENT.kind, name))
+    wanted = [*models, *mounted_bundles(deployment)]
+    claims = await _claims(api, namespace, wanted, claim_names(bundles, deployment))
     living = [pod for pod in all_pods if not pods.is_leaving(pod) and not pods.is_finished(pod)]
     living.sort(
         key=lambda pod: (str(pod["metadata"].get("creationTimestamp") or ""), pod["metadata"]["name"])
@@ -166,7 +191,7 @@ async def _bundles(
 ) -> dict[str, ModelBundle | errors.ManifestError | None]:
     async def one(name: str) -> ModelBundle | errors.ManifestError | None:
         manifest = await api.get(names.MODELBUNDLE, namespace=namespace, name=name)
-        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+        if manifest is None or _is_gone(manifest):
             return None
         try:
             return parse(ModelBundle, manifest)
@@ -177,10 +202,22 @@ async def _bundles(
     return dict(zip(wanted, await asyncio.gather(*(one(name) for name in wanted)), strict=True))
 
 
-async def _claims(api: Api, namespace: str, models: Iterable[str]) -> dict[str, Object]:
+def _is_gone(bundle: Object) -> bool:
+    """Whether the bundle was deleted, and does not stay for those that use it."""
+    metadata = bundle["metadata"]
+    waits = names.FINALIZER in (metadata.get("finalizers") or ())
+    return bool(metadata.get("deletionTimestamp")) and not waits
+
+
+async def _claims(
+    api: Api, namespace: str, models: Iterable[str], known: Mapping[str, str]
+) -> dict[str, Object]:
     wanted = list(dict.fromkeys(models))
     found = await asyncio.gather(
-        *(api.get(names.CLAIM, namespace=namespace, name=names.claim_name(name)) for name in wanted)
+        *(
+            api.get(names.CLAIM, namespace=namespace, name=known.get(name) or names.claim_name(name))
+            for name in wanted
+        )
     )
     return {name: claim for name, claim in zip(wanted, found, strict=True) if claim is not None}
 

@@ -137,6 +137,7 @@ class InstanceReconciler:
             desired=desired,
             allocation=planned.allocation,
             exclusive=decide.exclusive(observed),
+            claims=observed.claim_names,
             live_outputs_claim=observed.outputs,
             serves=self._api.serves(),
             token_sha256=self._runtimes.token_sha256(planned.instance.metadata.uid),

@@ -128,6 +128,7 @@ def deployment(
         allocation=allocated(of, checkpoint),
         checkpoint=checkpoint,
         exclusive=exclusive,
+        claim_names={},
         token_sha256=TOKEN,
         settings=settings,
     )
@@ -148,6 +149,7 @@ def wishes(
         desired=wanted,
         allocation=allocated(of, wanted.checkpoint),
         exclusive=exclusive,
+        claims={},
         live_outputs_claim=live_outputs_claim,
         serves=frozenset(serves),
         token_sha256=TOKEN,

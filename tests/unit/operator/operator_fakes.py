@@ -14,6 +14,7 @@ from typing import Any
 
 from sd_operator import errors, names
 from sd_operator.cluster import is_alive
+from sd_operator.fetch_client import Progress
 from sd_operator.names import Resource
 from sd_operator.runtime_client import RuntimeState
 
@@ -131,6 +132,8 @@ class FakeCluster:
             if live.get("spec") != before:
                 live["metadata"]["generation"] += 1
         self._applied[(*key, subresource)] = manifest
+        if live["metadata"].get("deletionTimestamp") and not live["metadata"].get("finalizers"):
+            self.remove(resource, *key[1:])
         self._count(verb, resource.kind, metadata["name"])
         return copy.deepcopy(live)
 
@@ -152,6 +155,14 @@ class FakeCluster:
             live.setdefault("status", {"observedGeneration": -1})
         self.objects[resource.plural, metadata["namespace"], metadata["name"]] = live
         return live
+
+    def ask_to_go(self, resource: Resource, name: str) -> None:
+        """A user's delete of an object that may have a finalizer."""
+        live = self.objects[resource.plural, "ns", name]
+        if live["metadata"].get("finalizers"):
+            live["metadata"]["deletionTimestamp"] = timestamp()
+        else:
+            self.remove(resource, "ns", name)
 
     def edit(self, resource: Resource, name: str, **spec: Any) -> None:
         """A user's edit."""
@@ -210,6 +221,11 @@ class Controllers:
 
     def __init__(self, cluster: FakeCluster) -> None:
         self.cluster = cluster
+        #: What upkeep pods find damaged, by the files' names, and files that they were not told of.
+        self.damaged: dict[str, str] = {}
+        self.strays: list[dict[str, str]] = []
+        #: What every upkeep pod was asked.
+        self.upkeep: list[Object] = []
 
     def step(self) -> None:
         self.cluster.collect_garbage()
@@ -224,8 +240,22 @@ class Controllers:
     def _run_job(self, job: Object) -> None:
         request = json.loads(job["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"])
         pod = self._pod(f"{job['metadata']['name']}-x", job, job["spec"]["template"])
-        finish(pod, verified(request["file"]["fileName"]))
-        job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+        if "file" in request:
+            finish(pod, verified(request["file"]["fileName"]))
+        else:
+            self.upkeep.append(request)
+            finish(pod, self._kept(request))
+        complete = {"type": "Complete", "status": "True", "lastTransitionTime": timestamp()}
+        job["status"] = {"conditions": [complete]}
+
+    def _kept(self, request: Object) -> str:
+        bad = [
+            {"name": each["name"], "reason": self.damaged[each["name"]]}
+            for each in request["expect"]
+            if request["verify"] and each["name"] in self.damaged
+        ]
+        kept = {"intact": len(request["expect"]) - len(bad), "bad": bad, "removed": request["remove"]}
+        return json.dumps({"state": "Done", "strays": self.strays, **kept})
 
     def _run_deployment(self, deployment: Object) -> None:
         wanted = deployment["spec"]["replicas"]
@@ -305,6 +335,21 @@ def wait(pod: Object, reason: str, message: str, *, crashes: int = 0) -> Object:
         ],
     }
     return pod
+
+
+class FakeFetchPods:
+    """Every fetch pod says what `answers` has for its address, or nothing."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Progress] = {}
+        self.asked: list[str] = []
+
+    def token_sha256(self, uid: str) -> str:
+        return hashlib.sha256(f"fetch:{uid}".encode()).hexdigest()
+
+    async def progress(self, *, pod_ip: str, uid: str) -> Progress | None:
+        self.asked.append(pod_ip)
+        return self.answers.get(pod_ip)
 
 
 class FakeRuntimes:

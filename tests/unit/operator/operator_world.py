@@ -1,9 +1,10 @@
 """A fake cluster with its controllers, and an operator of one bundle and one instance."""
 
-from operator_fakes import Controllers, FakeCluster, FakeRuntimes, bundle, instance
+from operator_fakes import Controllers, FakeCluster, FakeFetchPods, FakeRuntimes, bundle, instance
 
 from sd_operator import names
-from sd_operator.bundle.children.job import FetchSettings
+from sd_operator.api.conditions import State
+from sd_operator.bundle.children.pod import FetchSettings
 from sd_operator.bundle.reconcile import BundleReconciler
 from sd_operator.instance.children.deployment import RuntimeSettings
 from sd_operator.instance.reconcile import InstanceReconciler
@@ -21,11 +22,13 @@ class World:
         self.cluster = cluster
         self.controllers = Controllers(cluster)
         self.runtimes = runtimes or FakeRuntimes()
+        self.fetch_pods = FakeFetchPods()
         self.restart()
 
     def restart(self, *, operator_image: str = "operator:1", runtime_image: str = "runtime:1") -> None:
         self.bundles = BundleReconciler(
             self.cluster,
+            self.fetch_pods,
             FetchSettings(
                 image=operator_image, image_pull_policy="IfNotPresent", hf_endpoint="https://huggingface.co"
             ),
@@ -49,7 +52,8 @@ class World:
 
     def verdict(self, resource: names.Resource, name: str) -> tuple[str, str]:
         conditions = self.cluster.one(resource, name)["status"]["conditions"]
-        held = [condition["type"] for condition in conditions if condition["status"] == "True"]
+        states = {state.value for state in State}
+        held = [each["type"] for each in conditions if each["status"] == "True" and each["type"] in states]
         ready = next(condition for condition in conditions if condition["type"] == "Ready")
         assert len(held) == 1
         return held[0], ready["reason"]

@@ -9,15 +9,19 @@ from operator_fakes import SHA, bundle, file, finish, run, timestamp, verified, 
 from sd_operator import names
 from sd_operator.api.base import parse
 from sd_operator.api.bundle import FileStatus, ModelBundle
-from sd_operator.bundle import decide, refusals
-from sd_operator.bundle.children.job import FetchSettings, build_job
+from sd_operator.bundle import decide, jobs, refusals
+from sd_operator.bundle.children.job import build_job
+from sd_operator.bundle.children.pod import FetchSettings
 from sd_operator.bundle.observe import Observed, users_of
+from sd_operator.bundle.placement import Placement
 from sd_operator.bundle.readiness import readiness
+from sd_operator.fetch_client import Progress
 from sd_operator.manifests import stamped
 from sd_operator.pods import Trouble
 
 SETTINGS = FetchSettings(image="operator:1", image_pull_policy="Never", hf_endpoint="https://hf.example.org")
 FAILED = '{"state":"Failed","reason":"NotFound","message":"HTTP 404","retryable":false}'
+UNAUTHORIZED = '{"state":"Failed","reason":"Unauthorized","message":"HTTP 401","retryable":false}'
 RETRYABLE = '{"state":"Failed","reason":"Timeout","message":"no answer","retryable":true}'
 
 
@@ -28,8 +32,19 @@ def a_bundle(*, status: dict[str, Any] | None = None, **spec: Any) -> ModelBundl
     return parse(ModelBundle, manifest)
 
 
-def the_wish(of: ModelBundle, *, claim_uid: str = "claim-uid") -> dict[str, Any]:
-    return stamped(build_job(of, of.spec.files[0], claim_uid=claim_uid, settings=SETTINGS))
+def the_wish(of: ModelBundle, *, claim_uid: str = "claim-uid", failures: int = 0) -> dict[str, Any]:
+    return stamped(
+        build_job(
+            of,
+            of.spec.files[0],
+            claim_uid=claim_uid,
+            exclusive=True,
+            placement=Placement(),
+            failures=failures,
+            token_sha256="token",
+            settings=SETTINGS,
+        )
+    )
 
 
 def a_claim(**metadata: Any) -> dict[str, Any]:
@@ -57,6 +72,11 @@ def an_orphan(wish: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     return job
 
 
+def evict(pod: dict[str, Any]) -> dict[str, Any]:
+    pod["status"] = {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
+    return pod
+
+
 def a_pod(name: str = "p", *, owner: str = "job-uid", **metadata: Any) -> dict[str, Any]:
     return {
         "metadata": {
@@ -73,7 +93,8 @@ def a_pod(name: str = "p", *, owner: str = "job-uid", **metadata: Any) -> dict[s
 COMPLETE = {"type": "Complete", "status": "True"}
 
 
-def job_failed(*, ago: float = 0.0) -> dict[str, Any]:
+def job_failed(*, ago: float = -600.0) -> dict[str, Any]:
+    """By default later than any test asks: the tables are made long before the last of them runs."""
     return {
         "type": "Failed",
         "status": "True",
@@ -88,6 +109,7 @@ def decided(
     job: dict[str, Any] | None,
     pods: tuple[dict[str, Any], ...] = (),
     of: ModelBundle | None = None,
+    damaged: dict[str, str] | None = None,
     **more: Any,
 ) -> decide.FileDecision:
     of = of or a_bundle()
@@ -99,7 +121,8 @@ def decided(
         pods=pods,
         **more,
     )
-    return decide.decide_file(observed, of.spec.files[0], the_wish(of))
+    before = jobs.failures(observed, of.spec.files[0], job)
+    return decide.decide_file(observed, of.spec.files[0], the_wish(of, failures=before), damaged)
 
 
 WISH = the_wish(a_bundle())
@@ -250,13 +273,40 @@ REMEMBERED = FileStatus(name="base", state="Verified", sha256=SHA, path="p", job
             id="given up for now",
         ),
         pytest.param(
-            a_job(WISH, job_failed(ago=700)),
+            a_job(WISH, job_failed(ago=61)),
             (finish(a_pod(), RETRYABLE, exit_code=1),),
             "Failed",
             "Timeout",
             "replace",
             False,
-            id="given up ten minutes ago",
+            id="given up a minute ago",
+        ),
+        pytest.param(
+            a_job(WISH, job_failed()),
+            (finish(a_pod(), UNAUTHORIZED, exit_code=2),),
+            "Failed",
+            "Unauthorized",
+            "nothing",
+            True,
+            id="not let in",
+        ),
+        pytest.param(
+            a_job(WISH, job_failed(ago=61)),
+            (finish(a_pod(), UNAUTHORIZED, exit_code=2),),
+            "Failed",
+            "Unauthorized",
+            "replace",
+            True,
+            id="not let in a minute ago: the Secret may be another now",
+        ),
+        pytest.param(
+            a_job(WISH),
+            (evict(a_pod()),),
+            "Fetching",
+            "Retrying",
+            "nothing",
+            False,
+            id="put out of its node",
         ),
         pytest.param(
             a_job(WISH, job_failed(ago=700)),
@@ -346,6 +396,93 @@ def test_a_verdict_that_was_written_down_outlives_its_pod() -> None:
     assert decision.action is decide.Action.NOTHING
 
 
+def failed(count: int, reason: str = "Unauthorized", **more: Any) -> FileStatus:
+    return FileStatus(
+        name="base",
+        state="Failed",
+        reason=reason,
+        message="m",
+        job=WISH["metadata"]["name"],
+        failures=count,
+        **more,
+    )
+
+
+def test_a_file_that_is_verified_needs_no_job() -> None:
+    of = a_bundle(status={"files": [REMEMBERED.as_manifest()]})
+    decision = decided(job=None, of=of)
+    assert (decision.status, decision.action) == (REMEMBERED, decide.Action.NOTHING)
+
+
+def test_on_another_volume_nothing_is_verified() -> None:
+    of = a_bundle(
+        status={"files": [REMEMBERED.as_manifest()], "volume": {"claimName": "sd15-models", "uid": "another"}}
+    )
+    assert decided(job=None, of=of).action is decide.Action.CREATE
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(0, 60), (1, 120), (4, 960), (6, 3600), (1000, 3600)])
+def test_each_failure_in_a_row_doubles_the_time_until_the_next_try(count: int, seconds: int) -> None:
+    job = a_job(the_wish(a_bundle(), failures=count), job_failed(ago=10))
+    decision = decided(job=job, pods=(finish(a_pod(), RETRYABLE, exit_code=1),))
+    assert decision.status.failures == count + 1
+    retry = datetime.datetime.fromisoformat(str(decision.status.retry_at))
+    waits = (retry - datetime.datetime.now(tz=datetime.UTC)).total_seconds()
+    assert seconds - 15 < waits < seconds
+
+
+def test_the_next_try_knows_of_those_before() -> None:
+    of = a_bundle(status={"files": [failed(3).as_manifest()]})
+    observed = Observed(bundle=of, now=datetime.datetime.now(tz=datetime.UTC), claim=a_claim())
+    assert jobs.failures(observed, of.spec.files[0], None) == 3
+    assert decided(job=None, of=of).action is decide.Action.CREATE
+
+
+@pytest.mark.parametrize("pods", [(), (run(a_pod()),)], ids=["no pod yet", "the pod runs"])
+def test_what_failed_is_said_until_the_next_try_knows_better(pods: tuple[dict[str, Any], ...]) -> None:
+    before = failed(1, retry_at=timestamp(ago=5))
+    of = a_bundle(status={"files": [before.as_manifest()]})
+    job = a_job(the_wish(of, failures=1))
+    assert decided(job=job, pods=pods, of=of).status == before
+    got_on = {job["metadata"]["name"]: Progress(bytes=10)}
+    if pods:
+        assert decided(job=job, pods=pods, of=of, progress=got_on).status.state == "Fetching"
+
+
+@pytest.mark.parametrize("reason", ["Lost", "Altered"])
+def test_a_damaged_file_is_fetched_again_once_that_is_written_down(reason: str) -> None:
+    of = a_bundle(status={"files": [REMEMBERED.as_manifest()]})
+    seen = decided(job=a_job(the_wish(of), COMPLETE), of=of, damaged={"base": reason})
+    assert (seen.status.state, seen.status.reason, seen.action) == ("Pending", reason, decide.Action.REPLACE)
+    assert decided(job=None, of=of, damaged={"base": reason}).action is decide.Action.NOTHING
+    told = a_bundle(status={"files": [seen.status.as_manifest()]})
+    again = decided(job=None, of=told)
+    assert (again.status, again.action) == (seen.status, decide.Action.CREATE)
+
+
+def test_a_file_beyond_the_parallelism_waits_for_its_turn() -> None:
+    of = a_bundle(files=[file("a"), file("b"), file("c")], fetch={"parallelism": 2})
+    live = [a_job(the_wish(of)), a_job(the_wish(of), COMPLETE, name="done")]
+    observed = Observed(
+        bundle=of,
+        now=datetime.datetime.now(tz=datetime.UTC),
+        jobs={job["metadata"]["name"]: job for job in live},
+    )
+    assert jobs.free_slots(observed) == 1
+    waits = decide.queued(decision("c", "Pending"), 2)
+    assert (waits.status.reason, waits.action) == ("Queued", decide.Action.NOTHING)
+
+
+def test_a_job_is_kept_an_hour_for_its_log() -> None:
+    of = a_bundle(status={"files": [REMEMBERED.as_manifest()]})
+    name = WISH["metadata"]["name"]
+    for ago, gone in ((10, []), (3700, [name])):
+        job = a_job(the_wish(of), {**COMPLETE, "lastTransitionTime": timestamp(ago=ago)})
+        observed = Observed(bundle=of, now=datetime.datetime.now(tz=datetime.UTC), jobs={name: job})
+        obsolete = jobs.obsolete_jobs(observed, frozenset({name}))
+        assert [job["metadata"]["name"] for job in obsolete] == gone
+
+
 def test_a_verdict_of_another_job_is_not_trusted() -> None:
     of = a_bundle(status={"files": [{**REMEMBERED.as_manifest(), "job": "another"}]})
     assert decided(job=a_job(the_wish(of), COMPLETE), of=of).action is decide.Action.REPLACE
@@ -414,7 +551,7 @@ def test_a_verified_file_tells_everything_the_fetcher_told() -> None:
         pytest.param(
             [file("a", source={"http": {"url": "https://x.org/m.ckpt"}})],
             "InvalidSpec",
-            ".safetensors",
+            "set formatPolicy to ScanPickle",
             id="another format",
         ),
         pytest.param(
@@ -466,7 +603,9 @@ def decision(
     name: str, state: Any, reason: str | None = None, *, permanent: bool = False
 ) -> decide.FileDecision:
     status = FileStatus(name=name, state=state, reason=reason, message="a sentence" if reason else None)
-    return decide.FileDecision(status, permanent=permanent)
+    if state == "Failed" and not permanent:
+        status = status.model_copy(update={"retry_at": timestamp(ago=-60)})
+    return decide.FileDecision(status, stuck=permanent and state == "Pending")
 
 
 @pytest.mark.parametrize(
@@ -517,4 +656,4 @@ def test_users_are_found_even_among_objects_that_cannot_be_read() -> None:
         user("e", {"models": "sd15"}),
         user("f", {"models": [None, {"name": 5}]}),
     ]
-    assert users_of("sd15", instances) == ("a", "b")
+    assert sorted(user["metadata"]["name"] for user in users_of("sd15", instances)) == ["a", "b"]

@@ -4,10 +4,19 @@ import copy
 from typing import Any
 
 import pytest
-from operator_fakes import OTHER_SHA, Controllers, FakeCluster, bundle, file, instance, timestamp
+from operator_fakes import (
+    OTHER_SHA,
+    Controllers,
+    FakeCluster,
+    FakeFetchPods,
+    bundle,
+    file,
+    instance,
+    timestamp,
+)
 
 from sd_operator import failing, names
-from sd_operator.bundle.children.job import FetchSettings
+from sd_operator.bundle.children.pod import FetchSettings
 from sd_operator.bundle.reconcile import BundleReconciler
 from sd_operator.errors import RefusedError, TransientError
 from sd_operator.names import Key
@@ -26,7 +35,8 @@ class World:
         self.cluster = FakeCluster()
         self.cluster.add(bundle())
         self.controllers = Controllers(self.cluster)
-        self.bundles = BundleReconciler(self.cluster, SETTINGS, recheck_seconds=60)
+        self.fetch_pods = FakeFetchPods()
+        self.bundles = BundleReconciler(self.cluster, self.fetch_pods, SETTINGS, recheck_seconds=60)
 
     async def settle(self) -> None:
         for _ in range(5):
@@ -40,7 +50,11 @@ class World:
 
     @property
     def held(self) -> dict[str, Any]:
-        (found,) = [condition for condition in self.status["conditions"] if condition["status"] == "True"]
+        (found,) = [
+            condition
+            for condition in self.status["conditions"]
+            if condition["status"] == "True" and condition["type"] != "FormatsSafe"
+        ]
         condition: dict[str, Any] = found
         return condition
 

@@ -11,7 +11,9 @@ from sd_operator.api.base import parse
 from sd_operator.api.bundle import ModelBundle
 from sd_operator.api.fetching import job_name, request
 from sd_operator.bundle.children.claim import build_claim, size_note, size_to_ask
-from sd_operator.bundle.children.job import FetchSettings, build_job
+from sd_operator.bundle.children.job import build_job
+from sd_operator.bundle.children.pod import FetchSettings
+from sd_operator.bundle.placement import Placement
 from sd_operator.fetch import request as fetcher
 
 FETCH = FetchSettings(image="operator:1", image_pull_policy="Never", hf_endpoint="https://hf.example.org")
@@ -76,9 +78,22 @@ def test_a_storage_class_is_asked_for_only_when_named() -> None:
     assert (spec["storageClassName"], spec["accessModes"]) == ("fast", ["ReadWriteMany"])
 
 
+def a_job(of: ModelBundle, **changes: Any) -> dict[str, Any]:
+    wanted: dict[str, Any] = {
+        "claim_uid": "claim-uid",
+        "exclusive": "ReadWriteMany" not in of.spec.storage.access_modes,
+        "placement": Placement(),
+        "failures": 0,
+        "token_sha256": "token-digest",
+        "settings": FETCH,
+        **changes,
+    }
+    return build_job(of, of.spec.files[0], **wanted)
+
+
 def test_the_fetch_job() -> None:
     of = a_bundle(files=[file(sha256=SHA.upper())], family="SD15")
-    job = build_job(of, of.spec.files[0], claim_uid="claim-uid", settings=FETCH)
+    job = a_job(of)
     template = job["spec"]["template"]
     (fetch,) = template["spec"]["containers"]
     assert job["metadata"]["ownerReferences"][0]["uid"] == "bundle-uid"
@@ -90,16 +105,24 @@ def test_the_fetch_job() -> None:
     env = {item["name"]: item["value"] for item in fetch["env"]}
     assert json.loads(env.pop("SD_FETCH_FILE")) == {
         "bundle": "sd15",
-        "family": "SD15",
+        "formatPolicy": "SafetensorsOnly",
         "file": {
             "name": "base",
             "type": "Checkpoint",
-            "source": {"http": {"url": "https://models.example.org/base.safetensors"}},
+            "family": "SD15",
+            "sources": [{"http": {"url": "https://models.example.org/base.safetensors"}}],
             "sha256": SHA,
             "fileName": "base.safetensors",
         },
     }
-    assert env == {"SD_FETCH_ROOT": "/volume", "HF_ENDPOINT": "https://hf.example.org"}
+    assert env == {
+        "SD_FETCH_ROOT": "/volume",
+        "SD_FETCH_PORT": "9091",
+        "SD_FETCH_TOKEN_SHA256": "token-digest",
+        "SD_FETCH_CONNECTIONS": "4",
+        "HF_ENDPOINT": "https://hf.example.org",
+        "CIVITAI_ENDPOINT": "https://civitai.com",
+    }
     volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
     assert volumes["models"]["persistentVolumeClaim"] == {"claimName": "sd15-models"}
     assert (template["spec"]["restartPolicy"], job["spec"]["backoffLimit"]) == ("Never", 4)
@@ -118,7 +141,7 @@ def test_the_fetcher_understands_what_it_is_asked(source: dict[str, Any]) -> Non
     of = a_bundle(files=[file(source=source)])
     understood = fetcher.parse(json.dumps(request(of, of.spec.files[0])))
     assert understood.bundle == "sd15"
-    assert understood.file.file_name == of.spec.files[0].implied_file_name()
+    assert understood.file.file_name == of.spec.files[0].name_on_volume("SafetensorsOnly")
 
 
 def test_another_wish_for_a_file_is_another_job() -> None:
@@ -133,7 +156,7 @@ def test_another_wish_for_a_file_is_another_job() -> None:
 
 def template(**spec: Any) -> dict[str, Any]:
     of = a_bundle(**spec)
-    job = build_job(of, of.spec.files[0], claim_uid="u", settings=FETCH)
+    job = a_job(of)
     found: dict[str, Any] = job["spec"]["template"]
     return found
 
@@ -144,7 +167,7 @@ def test_a_fetch_goes_to_the_node_that_has_the_volume_where_one_node_only_can_ha
     assert term["topologyKey"] == "kubernetes.io/hostname"
     # It matches the pod itself: else the first fetch would wait for a pod that nobody makes.
     assert term["labelSelector"]["matchLabels"].items() <= found["metadata"]["labels"].items()
-    assert list(term["labelSelector"]["matchLabels"]) == ["bundle.sdoperator.dev/sd15"]
+    assert list(term["labelSelector"]["matchLabels"]) == ["claim.sdoperator.dev/sd15-models"]
 
 
 @pytest.mark.parametrize("modes", [["ReadWriteMany"], ["ReadWriteOnce", "ReadWriteMany"]])

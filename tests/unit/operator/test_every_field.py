@@ -4,33 +4,20 @@ new value is as the edited one.
 """
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from instance_fields import CHANGES, ONLY_NEW, ONLY_UP, Spec
-from operator_fakes import Controllers, FakeCluster, FakeRuntimes, bundle, file, instance
+from operator_fakes import Controllers, FakeCluster, FakeFetchPods, FakeRuntimes, bundle, file, instance
+from schema_leaves import leaves
 
 from sd_operator import names
 from sd_operator.api import crds
-from sd_operator.bundle.children.job import FetchSettings
+from sd_operator.bundle.children.pod import FetchSettings
 from sd_operator.bundle.reconcile import BundleReconciler
 from sd_operator.instance.children.deployment import RuntimeSettings
 from sd_operator.instance.reconcile import InstanceReconciler
 from sd_operator.names import Key
-
-
-def leaves(schema: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Paths of a schema's leaves; [] after a list, {} after a map."""
-    if "properties" in schema:
-        for name, child in schema["properties"].items():
-            yield from leaves(child, f"{path}.{name}" if path else name)
-    elif isinstance(schema.get("items"), dict):
-        yield from leaves(schema["items"], f"{path}[]")
-    elif isinstance(schema.get("additionalProperties"), dict):
-        yield f"{path}{{}}"
-    else:
-        yield path
 
 
 def test_the_table_has_every_field_of_the_schema_and_no_other() -> None:
@@ -45,12 +32,13 @@ class World:
     def __init__(self, spec: Spec) -> None:
         self.cluster = FakeCluster()
         self.runtimes = FakeRuntimes()
+        self.fetch_pods = FakeFetchPods()
         self.cluster.add(bundle(files=[file(), file("second")]))
         self.cluster.add(bundle("more", files=[file("other")]))
         self.cluster.add(instance(**copy.deepcopy(spec)))
         fetch = FetchSettings(image="operator:1", image_pull_policy="Never", hf_endpoint="https://hf.co")
         runtime = RuntimeSettings(image="runtime:1", image_pull_policy="Never")
-        self.bundles = BundleReconciler(self.cluster, fetch, recheck_seconds=60)
+        self.bundles = BundleReconciler(self.cluster, self.fetch_pods, fetch, recheck_seconds=60)
         self.instances = InstanceReconciler(self.cluster, self.runtimes, runtime, recheck_seconds=60)
         self.controllers = Controllers(self.cluster)
 

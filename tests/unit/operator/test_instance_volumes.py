@@ -110,7 +110,7 @@ def test_pods_go_where_the_volume_is_in_use_that_one_node_only_can_have() -> Non
     found = template(exclusive={"sd15", "not-mounted"})
     (term,) = found["spec"]["affinity"]["podAffinity"][REQUIRED]
     assert term == {
-        "labelSelector": {"matchLabels": {"bundle.sdoperator.dev/sd15": "true"}},
+        "labelSelector": {"matchLabels": {"claim.sdoperator.dev/sd15-models": "true"}},
         "topologyKey": "kubernetes.io/hostname",
     }
     # It matches the pod itself: else the first one would wait for a pod that nobody makes.
@@ -159,4 +159,4 @@ def test_pods_that_the_user_wants_beside_others_can_be_scheduled_at_all() -> Non
     # No pod would match the user's term and ours at once.
     assert affinity[REQUIRED] == [TERM]
     (ours,) = affinity[PREFERRED]
-    assert "bundle.sdoperator.dev/sd15" in ours["podAffinityTerm"]["labelSelector"]["matchLabels"]
+    assert "claim.sdoperator.dev/sd15-models" in ours["podAffinityTerm"]["labelSelector"]["matchLabels"]

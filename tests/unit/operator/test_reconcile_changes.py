@@ -239,10 +239,14 @@ async def test_events_tell_of_transitions_only() -> None:
     world = a_world()
     await world.settle()
     told = [(event["involvedObject"]["kind"], event["reason"]) for event in world.cluster.events]
-    assert told == [("ModelBundle", "FilesVerified"), ("SDInstance", "CheckpointLoaded")]
+    assert told == [
+        ("ModelBundle", "FileVerified"),
+        ("ModelBundle", "FilesVerified"),
+        ("SDInstance", "CheckpointLoaded"),
+    ]
     world.cluster.edit(names.SDINSTANCE, "demo", checkpoint={"bundle": "sd15", "file": "absent"})
     await world.settle()
     world.cluster.edit(names.SDINSTANCE, "demo", checkpoint={"bundle": "sd15", "file": "base"})
     await world.settle()
-    later = [(event["type"], event["reason"]) for event in world.cluster.events[2:]]
+    later = [(event["type"], event["reason"]) for event in world.cluster.events[3:]]
     assert later == [("Warning", "FileNotFound"), ("Normal", "CheckpointLoaded")]

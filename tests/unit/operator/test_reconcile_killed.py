@@ -11,7 +11,7 @@ from sd_operator import names
 
 def content(cluster: FakeCluster) -> dict[object, object]:
     """The world without what differs from run to run."""
-    volatile = {"uid", "creationTimestamp", "lastTransitionTime"}
+    volatile = {"uid", "creationTimestamp", "lastTransitionTime", "since"}
     hashes = {names.ANNOTATION_APPLIED, names.ANNOTATION_CLAIM_UID}
 
     def plain(value: object) -> object:

@@ -19,7 +19,15 @@ async def test_a_bundle_and_an_instance_become_ready() -> None:
     assert world.verdict(names.SDINSTANCE, "demo") == ("Ready", "CheckpointLoaded")
     status = world.cluster.one(names.MODELBUNDLE, "sd15")["status"]
     assert status["usedBy"] == ["demo"]
-    assert status["volume"] == {"claimName": "sd15-models", "capacity": "20Gi"}
+    uid = world.cluster.one(names.CLAIM, "sd15-models")["metadata"]["uid"]
+    assert status["volume"] == {"claimName": "sd15-models", "uid": uid, "capacity": "20Gi"}
+    assert status["progress"] == {
+        "files": "1/1",
+        "percent": 100,
+        "size": "1000",
+        "bytes": 1000,
+        "totalBytes": 1000,
+    }
     assert [(f["name"], f["state"], f["sha256"]) for f in status["files"]] == [("base", "Verified", SHA)]
     status = world.cluster.one(names.SDINSTANCE, "demo")["status"]
     assert status["observedGeneration"] == 1
@@ -100,13 +108,23 @@ async def test_every_child_that_is_edited_or_removed_by_hand_is_restored() -> No
     cluster = world.cluster
     cluster.one(names.DEPLOYMENT, "demo")["spec"]["replicas"] = 5
     cluster.remove(names.SERVICE, "ns", "demo")
-    job = cluster.all(names.JOB)[0]["metadata"]["name"]
-    cluster.remove(names.JOB, "ns", job)
     await world.settle()
     assert cluster.one(names.DEPLOYMENT, "demo")["spec"]["replicas"] == 1
     assert cluster.one(names.SERVICE, "demo")
-    assert cluster.one(names.JOB, job)
     assert world.verdict(names.SDINSTANCE, "demo")[0] == "Ready"
+
+
+async def test_a_job_that_is_removed_by_hand_is_missed_only_while_its_file_is_not_verified() -> None:
+    world = a_world()
+    await world.settle()
+    world.cluster.remove(names.JOB, "ns", world.cluster.all(names.JOB)[0]["metadata"]["name"])
+    world.cluster.writes.clear()
+    await world.settle()
+    assert (world.cluster.all(names.JOB), world.cluster.writes) == ([], [])
+    world.cluster.one(names.MODELBUNDLE, "sd15")["status"]["files"] = []
+    await world.settle()
+    assert len(world.cluster.all(names.JOB)) == 1
+    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
 
 
 async def test_what_others_add_is_undone_where_it_changes_what_the_child_does() -> None:
@@ -188,6 +206,8 @@ async def test_nothing_is_made_anew_for_an_owner_whose_end_was_not_told(key: Key
     resource = names.SDINSTANCE if key is INSTANCE else names.MODELBUNDLE
     cluster = world.cluster
     cluster.remembered[resource.plural, "ns", key.name] = cluster.one(resource, key.name)
+    if key is BUNDLE:
+        cluster.remove(names.CLAIM, "ns", "sd15-models")
     cluster.remove(resource, "ns", key.name)
     cluster.writes.clear()
     reconciler = world.instances if key is INSTANCE else world.bundles

@@ -47,7 +47,8 @@ CHILDREN = tuple(
 
 @pytest.mark.parametrize("resource", CHILDREN, ids=lambda resource: resource.kind)
 def test_a_child_may_be_deleted_only_if_it_is_ever_no_longer_wished_for(resource: names.Resource) -> None:
-    goes = (resource.api_version, resource.kind) in PRUNABLE or resource is names.JOB
+    # A claim goes with a bundle that asks for it.
+    goes = (resource.api_version, resource.kind) in PRUNABLE or resource in (names.JOB, names.CLAIM)
     assert rights(cluster=True)[of(resource)] == (WRITE | {"delete"} if goes else WRITE)
 
 
@@ -55,20 +56,22 @@ def test_what_else_may_be_done() -> None:
     other = {key: verbs for key, verbs in rights(cluster=True).items() if key not in map(of, CHILDREN)}
     assert other == {
         ("sdoperator.dev", "sdinstances"): READ,
-        ("sdoperator.dev", "modelbundles"): READ,
+        # Its finalizer.
+        ("sdoperator.dev", "modelbundles"): READ | {"patch"},
         ("sdoperator.dev", "sdinstances/status"): {"patch"},
         ("sdoperator.dev", "modelbundles/status"): {"patch"},
         ("apps", "deployments/scale"): {"patch"},
         ("", "pods"): {"get", "list", "watch"},
         ("", "events"): {"list", "create"},
         ("", "nodes"): {"get", "list"},
+        ("networking.k8s.io", "servicecidrs"): {"list"},
         ("resource.k8s.io", "deviceclasses"): {"get", "list"},
         ("resource.k8s.io", "resourceslices"): {"get", "list"},
     }
 
 
 def test_the_role_of_one_namespace_has_no_rights_on_what_belongs_to_the_cluster() -> None:
-    only = {of(names.NODE), of(names.DEVICECLASS), of(names.RESOURCESLICE)}
+    only = {of(names.NODE), of(names.DEVICECLASS), of(names.RESOURCESLICE), of(names.SERVICECIDR)}
     assert set(rights(cluster=True)) - set(rights(cluster=False)) == only
 
 

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	dp "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
@@ -33,6 +34,13 @@ func TestOnlyClaimsOfThisProvisionerGetAVolumeAndOnlyWhenItIsTime(t *testing.T) 
 		if got := asksForVolume(claim, c.class); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+func TestAClaimThatHasItsVolumeGetsNoSecond(t *testing.T) {
+	claim := boundClaim("1Gi", "1Gi")
+	if asksForVolume(claim, class(provisionerName, storagev1.VolumeBindingImmediate)) {
+		t.Error("a second volume")
 	}
 }
 
@@ -67,6 +75,96 @@ func TestFoldersThatAreNotTheProvisionersAreNeverRemoved(t *testing.T) {
 		change(v)
 		if mayRemove(v, "/pv") {
 			t.Error(name)
+		}
+	}
+}
+
+func storage(size string) corev1.ResourceList {
+	return corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}
+}
+
+func boundClaim(asks, has string) *corev1.PersistentVolumeClaim {
+	return &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: "c", Namespace: "n", UID: types.UID("u-1")},
+		Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "pvc-u-1",
+			Resources: corev1.VolumeResourceRequirements{Requests: storage(asks)}},
+		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound, Capacity: storage(has)},
+	}
+}
+
+func TestOnlyBoundClaimsThatMayGrowAndAskForMoreAreGrown(t *testing.T) {
+	yes, no := true, false
+	pending := boundClaim("2Gi", "1Gi")
+	pending.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
+	lost := boundClaim("2Gi", "1Gi")
+	lost.Status.Phase = corev1.ClaimLost
+	for name, c := range map[string]struct {
+		provisioner string
+		allows      *bool
+		claim       *corev1.PersistentVolumeClaim
+		want        bool
+	}{
+		"more":                {provisionerName, &yes, boundClaim("2Gi", "1Gi"), true},
+		"as much":             {provisionerName, &yes, boundClaim("2Gi", "2Gi"), false},
+		"as much, other unit": {provisionerName, &yes, boundClaim("1Gi", "1024Mi"), false},
+		"less":                {provisionerName, &yes, boundClaim("1Gi", "2Gi"), false},
+		"not allowed":         {provisionerName, &no, boundClaim("2Gi", "1Gi"), false},
+		"not said":            {provisionerName, nil, boundClaim("2Gi", "1Gi"), false},
+		"another's":           {"example.com/other", &yes, boundClaim("2Gi", "1Gi"), false},
+		"not yet bound":       {provisionerName, &yes, pending, false},
+		"lost":                {provisionerName, &yes, lost, false},
+	} {
+		class := class(c.provisioner, storagev1.VolumeBindingWaitForFirstConsumer)
+		class.AllowVolumeExpansion = c.allows
+		if got := asksForMore(c.claim, class); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestAVolumeGrowsToWhatItsClaimAsksForAndTheClaimTakesItsSize(t *testing.T) {
+	for name, c := range map[string]struct{ asks, has, volume, grown, claim string }{
+		"more":                     {"2Gi", "1Gi", "1Gi", "2Gi", "2Gi"},
+		"interrupted after volume": {"2Gi", "1Gi", "2Gi", "", "2Gi"},
+		"taken back in between":    {"2Gi", "1Gi", "3Gi", "", "3Gi"},
+	} {
+		claim := boundClaim(c.asks, c.has)
+		volume := buildVolume(claim, class(provisionerName, storagev1.VolumeBindingImmediate), "/pv", "localkube")
+		volume.Spec.Capacity = storage(c.volume)
+		grown := grownVolume(volume, claim)
+		if (grown == nil) != (c.grown == "") {
+			t.Errorf("%s: %v", name, grown)
+		}
+		if grown == nil {
+			grown = volume
+		} else if got := grown.Spec.Capacity.Storage().String(); got != c.grown {
+			t.Errorf("%s: the volume has %s", name, got)
+		}
+		if got := grownClaim(claim, grown).Status.Capacity.Storage().String(); got != c.claim {
+			t.Errorf("%s: the claim says %s", name, got)
+		}
+		// What is observed is shared with whoever else reads the cache.
+		if volume.Spec.Capacity.Storage().String() != c.volume || claim.Status.Capacity.Storage().String() != c.has {
+			t.Errorf("%s: the object that was observed has changed", name)
+		}
+	}
+}
+
+func TestVolumesThatAreNotTheProvisionersNeverGrow(t *testing.T) {
+	claim := boundClaim("2Gi", "1Gi")
+	for name, c := range map[string]struct {
+		change func(*corev1.PersistentVolume)
+		want   bool
+	}{
+		"its own":         {func(*corev1.PersistentVolume) {}, true},
+		"by hand":         {func(v *corev1.PersistentVolume) { v.Annotations = nil }, false},
+		"another claim's": {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = "u-2" }, false},
+		"nobody's":        {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil }, false},
+	} {
+		v := buildVolume(claim, class(provisionerName, storagev1.VolumeBindingImmediate), "/pv", "localkube")
+		c.change(v)
+		if got := isMadeFor(v, claim); got != c.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }

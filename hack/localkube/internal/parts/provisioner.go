@@ -33,7 +33,8 @@ const (
 )
 
 // volumes makes a PersistentVolume of type local, a folder, for every claim
-// whose class asks for it, and removes the folder once the claim is gone.
+// whose class asks for it, and removes the folder once the claim is gone. It is
+// its own external resizer, too: sizes are but numbers here, nothing limits a folder.
 type volumes struct {
 	client  kubernetes.Interface
 	classes storagelisters.StorageClassLister
@@ -86,7 +87,7 @@ func provisioner(args []string) error {
 
 func (v *volumes) onClaim(ctx context.Context, o any) error {
 	claim := o.(*corev1.PersistentVolumeClaim)
-	if claim.Spec.VolumeName != "" || claim.Spec.StorageClassName == nil || claim.DeletionTimestamp != nil {
+	if claim.Spec.StorageClassName == nil || claim.DeletionTimestamp != nil {
 		return nil
 	}
 	class, err := v.classes.Get(*claim.Spec.StorageClassName)
@@ -95,9 +96,16 @@ func (v *volumes) onClaim(ctx context.Context, o any) error {
 	} else if err != nil {
 		return err
 	}
-	if !asksForVolume(claim, class) {
-		return nil
+	switch {
+	case asksForVolume(claim, class):
+		return v.provide(ctx, claim, class)
+	case asksForMore(claim, class):
+		return v.grow(ctx, claim)
 	}
+	return nil
+}
+
+func (v *volumes) provide(ctx context.Context, claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) error {
 	volume := buildVolume(claim, class, v.dir, v.node)
 	path := volume.Spec.Local.Path
 	if err := os.MkdirAll(path, volumePermissions); err != nil {
@@ -106,13 +114,37 @@ func (v *volumes) onClaim(ctx context.Context, o any) error {
 	if err := os.Chmod(path, volumePermissions); err != nil { // MkdirAll heeds the umask
 		return err
 	}
-	_, err = v.client.CoreV1().PersistentVolumes().Create(ctx, volume, metav1.CreateOptions{})
+	_, err := v.client.CoreV1().PersistentVolumes().Create(ctx, volume, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	} else if err == nil {
 		log.Printf("made %s for %s/%s", volume.Name, claim.Namespace, claim.Name)
 	}
 	return err
+}
+
+// grow raises the volume's capacity, then what the claim says it has, as an
+// external resizer does. Where it is interrupted, the next call goes on. A
+// conflict is an error like any other: the change that caused it calls again.
+func (v *volumes) grow(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	volume, err := v.client.CoreV1().PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if !isMadeFor(volume, claim) {
+		return nil
+	}
+	if grown := grownVolume(volume, claim); grown != nil {
+		if volume, err = v.client.CoreV1().PersistentVolumes().Update(ctx, grown, metav1.UpdateOptions{}); err != nil {
+			return err
+		}
+	}
+	grown := grownClaim(claim, volume)
+	if _, err := v.client.CoreV1().PersistentVolumeClaims(claim.Namespace).UpdateStatus(ctx, grown, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	log.Printf("grew %s of %s/%s to %s", volume.Name, claim.Namespace, claim.Name, grown.Status.Capacity.Storage())
+	return nil
 }
 
 func (v *volumes) onVolume(ctx context.Context, o any) error {
@@ -132,13 +164,46 @@ func (v *volumes) onVolume(ctx context.Context, o any) error {
 	return err
 }
 
-// asksForVolume says whether an unbound claim is for this provisioner, now.
+// asksForVolume says whether a claim has no volume and is for this provisioner, now.
 func asksForVolume(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) bool {
-	if class.Provisioner != provisionerName {
+	if claim.Spec.VolumeName != "" || class.Provisioner != provisionerName {
 		return false
 	}
 	waits := class.VolumeBindingMode != nil && *class.VolumeBindingMode == storagev1.VolumeBindingWaitForFirstConsumer
 	return !waits || claim.Annotations[annotationNode] != ""
+}
+
+// asksForMore says whether a bound claim of this provisioner may grow, and asks to.
+func asksForMore(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) bool {
+	return class.Provisioner == provisionerName &&
+		class.AllowVolumeExpansion != nil && *class.AllowVolumeExpansion &&
+		claim.Status.Phase == corev1.ClaimBound &&
+		claim.Spec.Resources.Requests.Storage().Cmp(*claim.Status.Capacity.Storage()) > 0
+}
+
+// isMadeFor says whether this provisioner made the volume, and for that very claim.
+func isMadeFor(volume *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) bool {
+	return volume.Annotations[annotationBy] == provisionerName &&
+		volume.Spec.ClaimRef != nil && volume.Spec.ClaimRef.UID == claim.UID
+}
+
+// grownVolume is the volume with what the claim asks for; nil where it has that much.
+func grownVolume(volume *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolume {
+	size := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	if size.Cmp(*volume.Spec.Capacity.Storage()) <= 0 {
+		return nil
+	}
+	grown := volume.DeepCopy()
+	grown.Spec.Capacity = corev1.ResourceList{corev1.ResourceStorage: size}
+	return grown
+}
+
+// grownClaim is the claim with what its volume has, which may be more than the
+// claim asks for by now: a wish can be taken back while it is being fulfilled.
+func grownClaim(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) *corev1.PersistentVolumeClaim {
+	grown := claim.DeepCopy()
+	grown.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: volume.Spec.Capacity[corev1.ResourceStorage]}
+	return grown
 }
 
 // mayRemove says whether a volume's folder is this provisioner's and no longer wanted.

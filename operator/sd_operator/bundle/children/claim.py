@@ -1,6 +1,7 @@
 """The volume claim that a bundle's files are kept on. Pure.
 
-It has no owner: deleting the bundle leaves the files, and a bundle of the same name finds them again.
+It has no owner: deleting the bundle leaves the files, and a bundle of the same name finds them again, unless
+the spec asks for their deletion.
 """
 
 from sd_operator import claims, names
@@ -36,3 +37,8 @@ def size_to_ask(bundle: ModelBundle, live: Object | None) -> str:
 def size_note(bundle: ModelBundle, asked: str) -> str | None:
     """What is said of a spec that asks for less than the volume has."""
     return claims.size_note("spec.storage.size", bundle.spec.storage.size, asked)
+
+
+def is_own(bundle: ModelBundle, claim: Object) -> bool:
+    """Whether the operator made the claim, for a bundle of this name."""
+    return (claim["metadata"].get("labels") or {}).get(names.LABEL_SD_BUNDLE) == bundle.metadata.name

@@ -5,118 +5,114 @@ spec. The verdict is the pod's termination message; exit code 2 says that trying
 """
 
 import json
-from dataclasses import dataclass
 
-from sd_operator import claims, names
+from sd_operator import names
 from sd_operator.api.bundle import BundleFile, ModelBundle
 from sd_operator.api.fetching import job_name, request
-from sd_operator.manifests import Object, container_security, labels, owner_reference, pod_security
+from sd_operator.bundle.children.pod import FetchSettings, Work, build
+from sd_operator.bundle.placement import Placement
+from sd_operator.manifests import Object
 
-CONTAINER = "fetch"
-EXIT_PERMANENT = 2
-RETRIES = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchSettings:
-    """What the operator's settings say about fetch pods."""
-
-    image: str
-    image_pull_policy: str
-    hf_endpoint: str
+COMPONENT = "fetch"
+CREDENTIALS = "/credentials"
+SOURCES = "/sources"
+CA_FOLDER = "/etc/sd-fetch/ca"
 
 
-def build_job(bundle: ModelBundle, file: BundleFile, *, claim_uid: str, settings: FetchSettings) -> Object:
-    """The Job of one file."""
-    owner = bundle.metadata.name
-    all_labels = labels(
-        app="sd-bundle",
-        owner=owner,
-        component="fetch",
-        extra={names.LABEL_SD_BUNDLE: owner, names.LABEL_SD_FILE: file.name},
+def build_job(
+    bundle: ModelBundle,
+    file: BundleFile,
+    *,
+    claim_uid: str,
+    exclusive: bool,
+    placement: Placement,
+    failures: int,
+    token_sha256: str,
+    settings: FetchSettings,
+) -> Object:
+    """The Job of one file; `failures` of its like before it failed in a row."""
+    annotations = {names.ANNOTATION_CLAIM_UID: claim_uid}
+    if failures:
+        annotations[names.ANNOTATION_FAILURES] = str(failures)
+    secrets, claims, authorities = _secrets(bundle), _source_claims(file), _authorities(bundle)
+    work = Work(
+        name=job_name(bundle, file),
+        component=COMPONENT,
+        command=("python", "-m", "sd_operator.fetch"),
+        env=_env(bundle, file, token_sha256, settings),
+        labels={names.LABEL_SD_FILE: file.name},
+        annotations=annotations,
+        volumes=[volume for volume, _ in (*secrets, *claims, *authorities)],
+        mounts=[mount for _, mount in (*secrets, *claims, *authorities)],
     )
-    return {
-        "apiVersion": names.JOB.api_version,
-        "kind": names.JOB.kind,
-        "metadata": {
-            "name": job_name(bundle, file),
-            "namespace": bundle.metadata.namespace,
-            "labels": all_labels,
-            "annotations": {names.ANNOTATION_CLAIM_UID: claim_uid},
-            "ownerReferences": [owner_reference(names.MODELBUNDLE, name=owner, uid=bundle.metadata.uid)],
-        },
-        "spec": {
-            "backoffLimit": RETRIES,
-            # Two pods must never write one file: the next starts when the last has ended.
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {
-                "rules": [
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {
-                            "containerName": CONTAINER,
-                            "operator": "In",
-                            "values": [EXIT_PERMANENT],
-                        },
-                    },
-                    # A drained node is no fault of the file's.
-                    {
-                        "action": "Ignore",
-                        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                    },
-                ]
-            },
-            "template": {
-                "metadata": {"labels": {**all_labels, **claims.bundle_labels(_exclusive(bundle))}},
-                "spec": _pod_spec(bundle, file, settings),
-            },
-        },
+    return build(bundle, work, exclusive=exclusive, placement=placement, settings=settings)
+
+
+def _env(bundle: ModelBundle, file: BundleFile, token_sha256: str, settings: FetchSettings) -> list[Object]:
+    options = bundle.spec.fetch
+    values = {
+        "SD_FETCH_FILE": json.dumps(request(bundle, file), sort_keys=True),
+        "SD_FETCH_PORT": str(names.MANAGEMENT_PORT),
+        "SD_FETCH_TOKEN_SHA256": token_sha256,
+        "SD_FETCH_CONNECTIONS": str(options.connections),
+        "HF_ENDPOINT": settings.hf_endpoint,
+        "CIVITAI_ENDPOINT": settings.civitai_endpoint,
     }
+    if bundle.spec.credential_secrets:
+        values["SD_FETCH_CREDENTIALS"] = CREDENTIALS
+    if settings.allowed_networks:
+        values["SD_FETCH_ALLOWED_NETWORKS"] = ",".join(settings.allowed_networks)
+    if settings.refused_networks:
+        values["SD_FETCH_REFUSED_NETWORKS"] = ",".join(settings.refused_networks)
+    if options.ca_bundle is not None:
+        values["SD_FETCH_CA_FILE"] = f"{CA_FOLDER}/{options.ca_bundle.key}"
+    if options.proxy is not None:
+        values |= {
+            name: value
+            for name, value in (
+                ("HTTP_PROXY", options.proxy.http),
+                ("HTTPS_PROXY", options.proxy.https),
+                ("NO_PROXY", ",".join(options.proxy.no_proxy)),
+            )
+            if value
+        }
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def _exclusive(bundle: ModelBundle) -> list[str]:
-    """The bundle, where its volume is one that a single node mounts."""
-    return [] if "ReadWriteMany" in bundle.spec.storage.access_modes else [bundle.metadata.name]
-
-
-def _pod_spec(bundle: ModelBundle, file: BundleFile, settings: FetchSettings) -> Object:
-    # To the node where the volume is in use: by pods that serve, or by another fetch.
-    affinity = claims.beside_bundles({}, _exclusive(bundle))
-    return {
-        **({"affinity": affinity} if affinity else {}),
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 30,
-        "securityContext": pod_security(),
-        "containers": [
+def _secrets(bundle: ModelBundle) -> list[tuple[Object, Object]]:
+    """Each credential in a folder of its own: the kubelet reads it, and renews it when it changes."""
+    return [
+        (
+            {"name": f"secret-{index}", "secret": {"secretName": secret.name, "defaultMode": 0o440}},
             {
-                "name": CONTAINER,
-                "image": settings.image,
-                "imagePullPolicy": settings.image_pull_policy,
-                "command": ["python", "-m", "sd_operator.fetch"],
-                "env": [
-                    {"name": "SD_FETCH_FILE", "value": json.dumps(request(bundle, file), sort_keys=True)},
-                    {"name": "SD_FETCH_ROOT", "value": "/volume"},
-                    {"name": "HF_ENDPOINT", "value": settings.hf_endpoint},
-                ],
-                "resources": {
-                    "requests": {"cpu": "100m", "memory": "128Mi"},
-                    "limits": {"memory": "512Mi"},
-                },
-                "securityContext": container_security(),
-                "terminationMessagePolicy": "File",
-                "volumeMounts": [
-                    {"name": "models", "mountPath": "/volume"},
-                    {"name": "tmp", "mountPath": "/tmp"},
-                ],
-            }
-        ],
-        "volumes": [
-            {
-                "name": "models",
-                "persistentVolumeClaim": {"claimName": names.claim_name(bundle.metadata.name)},
+                "name": f"secret-{index}",
+                "mountPath": f"{CREDENTIALS}/{secret.name}",
+                "readOnly": True,
             },
-            {"name": "tmp", "emptyDir": {}},
-        ],
-    }
+        )
+        for index, secret in enumerate(bundle.spec.credential_secrets)
+    ]
+
+
+def _source_claims(file: BundleFile) -> list[tuple[Object, Object]]:
+    claims = dict.fromkeys(source.volume.claim_name for source in file.sources if source.volume is not None)
+    return [
+        (
+            # Not read-only here but in the container: a claim that the pod mounts twice has one way to be.
+            {"name": f"source-{index}", "persistentVolumeClaim": {"claimName": claim}},
+            {"name": f"source-{index}", "mountPath": f"{SOURCES}/{claim}", "readOnly": True},
+        )
+        for index, claim in enumerate(claims)
+    ]
+
+
+def _authorities(bundle: ModelBundle) -> list[tuple[Object, Object]]:
+    ca = bundle.spec.fetch.ca_bundle
+    if ca is None:
+        return []
+    return [
+        (
+            {"name": "ca", "configMap": {"name": ca.name, "defaultMode": 0o444}},
+            {"name": "ca", "mountPath": CA_FOLDER, "readOnly": True},
+        )
+    ]

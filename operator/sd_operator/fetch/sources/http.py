@@ -6,6 +6,10 @@ from sd_operator.fetch.request import Http
 from sd_operator.fetch.sources.location import Location, shown
 
 
-def locate(source: Http) -> Location:
+def identity(source: Http) -> str:
+    return shown(source.url)
+
+
+def resolve(source: Http) -> Location:
     name = unquote(urlsplit(source.url).path.rpartition("/")[2])
-    return Location(url=source.url, identity=shown(source.url), file_name=name)
+    return Location(url=source.url, identity=identity(source), file_name=name)

@@ -4,7 +4,7 @@ What the pods serve is not in their template: they read it from a ConfigMap, and
 only what needs other pods (image, resources, GPU, volumes, …) replaces them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sd_operator import claims, names
@@ -56,18 +56,19 @@ def build_deployment(
     allocation: gpu.Allocation | None,
     checkpoint: Checkpoint,
     exclusive: Collection[str],
+    claim_names: Mapping[str, str],
     token_sha256: str,
     settings: RuntimeSettings,
 ) -> Object:
     """The Deployment.
 
     `checkpoint` matters only by its size, for the default memory; `exclusive` are the bundles whose volume is
-    ReadWriteOnce.
+    ReadWriteOnce; `claim_names` tells the claims of bundles that have another than the one named after them.
     """
     found = metadata(instance)
     if allocation is not None:
         found["annotations"] = {names.ANNOTATION_GPU: gpu.annotation(allocation)}
-    mounted = volumes.mounted(instance, gpu=allocation is not None)
+    mounted = volumes.mounted(instance, gpu=allocation is not None, claims=claim_names)
     container = build_container(
         instance,
         checkpoint,
@@ -77,8 +78,15 @@ def build_deployment(
         image_pull_policy=settings.image_pull_policy,
         token_sha256=token_sha256,
     )
-    bundles = [model.name for model in instance.spec.models if model.name in exclusive]
-    pod = _pod_spec(instance, container, mounted, bundles)
+    # Two bundles may be on one claim.
+    shared = list(
+        dict.fromkeys(
+            volumes.claim_of(model.name, claim_names)
+            for model in instance.spec.models
+            if model.name in exclusive
+        )
+    )
+    pod = _pod_spec(instance, container, mounted, shared)
     if allocation is not None:
         template = None
         if allocation.backend == "DRA":
@@ -96,19 +104,19 @@ def build_deployment(
             "selector": {"matchLabels": pod_selector(instance)},
             "strategy": STRATEGIES[instance.spec.strategy],
             "progressDeadlineSeconds": _deadline(instance),
-            "template": _template(instance, pod, mounted, bundles),
+            "template": _template(instance, pod, mounted, shared),
         },
     }
 
 
-def _template(instance: SDInstance, pod: Object, mounted: list[Mounted], bundles: list[str]) -> Object:
+def _template(instance: SDInstance, pod: Object, mounted: list[Mounted], shared: list[str]) -> Object:
     spec = instance.spec
     scratch = ",".join(each.name for each in mounted if each.scratch)
     template: Object = {
         "metadata": {
             "labels": {
                 **(spec.pod_labels or {}),
-                **claims.bundle_labels(bundles),
+                **claims.mount_labels(shared),
                 **metadata(instance)["labels"],
             },
             "annotations": {SAFE_TO_EVICT: scratch, **(spec.pod_annotations or {})},
@@ -119,7 +127,7 @@ def _template(instance: SDInstance, pod: Object, mounted: list[Mounted], bundles
     return template
 
 
-def _pod_spec(instance: SDInstance, container: Object, mounted: list[Mounted], bundles: list[str]) -> Object:
+def _pod_spec(instance: SDInstance, container: Object, mounted: list[Mounted], shared: list[str]) -> Object:
     spec = instance.spec
     pod: Object = {
         "serviceAccountName": names.account_name(instance.metadata.name),
@@ -137,7 +145,7 @@ def _pod_spec(instance: SDInstance, container: Object, mounted: list[Mounted], b
     }
     if spec.tolerations:
         pod["tolerations"] = [toleration.as_manifest() for toleration in spec.tolerations]
-    affinity = claims.beside_bundles(spec.affinity or {}, bundles)
+    affinity = claims.beside(spec.affinity or {}, shared)
     if affinity:
         pod["affinity"] = affinity
     if spec.runtime_class_name:

@@ -3,6 +3,7 @@
 The container's root is read-only: every path that something writes to is a volume.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sd_operator import names
@@ -45,9 +46,10 @@ class Mounted:
         return found
 
 
-def mounted(instance: SDInstance, *, gpu: bool) -> list[Mounted]:
-    """All volumes; that of the desired state without the name of its ConfigMap."""
-    found = [_bundle(model.name) for model in instance.spec.models]
+def mounted(instance: SDInstance, *, gpu: bool, claims: Mapping[str, str]) -> list[Mounted]:
+    """All volumes; that of the desired state without the name of its ConfigMap. `claims`: of bundles that do
+    not have the one that is named after them."""
+    found = [_bundle(model.name, claim_of(model.name, claims)) for model in instance.spec.models]
     found += [
         Mounted(
             name=VOLUME,
@@ -74,11 +76,16 @@ def has_auth(instance: SDInstance) -> bool:
     return instance.spec.access.auth == "Required" and instance.spec.access.auth_secret_ref is not None
 
 
-def _bundle(bundle: str) -> Mounted:
+def claim_of(bundle: str, claims: Mapping[str, str]) -> str:
+    """The claim with a bundle's files."""
+    return claims.get(bundle) or names.claim_name(bundle)
+
+
+def _bundle(bundle: str, claim: str) -> Mounted:
     return Mounted(
         name=names.bundle_volume_name(bundle),
         path=names.bundle_mount_path(bundle),
-        source={"persistentVolumeClaim": {"claimName": names.claim_name(bundle)}},
+        source={"persistentVolumeClaim": {"claimName": claim}},
         read_only=True,
     )
 

@@ -1,6 +1,6 @@
 """All children that an instance should have, and which of those that live it should have no longer. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from sd_operator import names
 from sd_operator.api.instance import SDInstance
@@ -43,6 +43,7 @@ def wished(
     desired: Desired,
     allocation: gpu.Allocation | None,
     exclusive: Collection[str],
+    claims: Mapping[str, str],
     live_outputs_claim: Object | None,
     serves: frozenset[names.Resource],
     token_sha256: str,
@@ -54,6 +55,7 @@ def wished(
         allocation=allocation,
         checkpoint=desired.checkpoint,
         exclusive=exclusive,
+        claim_names=claims,
         token_sha256=token_sha256,
         settings=settings,
     )

@@ -1,7 +1,5 @@
-"""A file server on loopback that misbehaves as told, and fetches in this process or in one of their own."""
+"""Fetches onto a volume of their own, in this process or in one of their own, from a server on loopback."""
 
-import hashlib
-import http.server
 import json
 import os
 import struct
@@ -9,9 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,158 +17,23 @@ import pytest
 
 from sd_modelfiles import manifest
 from sd_modelfiles.manifest import Entry
-from sd_operator.fetch import download, request, sources, task
+from sd_operator.fetch import network, partial, request, task
+from sd_operator.fetch.credentials import Credentials
+from sd_operator.fetch.errand import Errand
+from sd_operator.fetch.partial import Partial
 from sd_operator.fetch.patience import Patience
+from sd_operator.fetch.progress import Progress
+from sd_operator.fetch.settings import Settings
 from sd_operator.fetch.stopping import Stop
 from sd_operator.fetch.verdict import Verified
+from tests.unit.operator.fetch.file_server import FileServer, reply, serve
+from tests.unit.operator.fetch.made_files import Made
 
 REPOSITORY = Path(__file__).parents[4]
 
-CHECKPOINT_SHAPES = {
-    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (32, 32),
-    "first_stage_model.encoder.conv_in.weight": (8, 3, 3, 3),
-    "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": (64, 32),
-}
 
-Answer = Callable[["Handler"], None]
-
-
-class Made:
-    """The bytes of model files: a header with real names, and data that differs from byte to byte."""
-
-    def checkpoint(self, *, size: int = 4096, extra: Mapping[str, tuple[int, ...]] | None = None) -> bytes:
-        return self.safetensors({**CHECKPOINT_SHAPES, **(extra or {}), "padding": (size,)})
-
-    def safetensors(self, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-        document, position = {}, 0
-        for name, shape in shapes.items():
-            size = 1
-            for side in shape:
-                size *= side
-            document[name] = {"dtype": "U8", "shape": shape, "data_offsets": [position, position + size]}
-            position += size
-        block = bytes(range(251))  # a prime, so that no chunk begins where another did
-        return self.with_header(json.dumps(document).encode(), (block * (position // 251 + 1))[:position])
-
-    def sha256(self, content: bytes) -> str:
-        return hashlib.sha256(content).hexdigest()
-
-    def with_header(self, raw: bytes, data: bytes = b"") -> bytes:
-        return struct.pack("<Q", len(raw)) + raw + data
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: "FileServer"
-
-    def do_GET(self) -> None:
-        self.server.requests.append((self.path, dict(self.headers.items())))
-        self.server.served.append(0)
-        answer = self.server.script.popleft() if self.server.script else serve()
-        answer(self)
-
-    def head(self, status: int, headers: Mapping[str, str | int | None]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            if value is not None:
-                self.send_header(name, str(value))
-        self.end_headers()
-
-    def body(self, content: bytes) -> None:
-        try:
-            for start in range(0, len(content), 65536):
-                self.wfile.write(content[start : start + 65536])
-                self.server.served[-1] += len(content[start : start + 65536])
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-class FileServer(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content = b""
-        self.etag: str | None = '"one"'
-        self.script: deque[Answer] = deque()  # answers to the next requests; then the file is served well
-        self.requests: list[tuple[str, dict[str, str]]] = []
-        self.served: list[int] = []  # bytes of body, by request
-        self.go_on = threading.Event()
-        self.busy = 0
-        self._idle = threading.Condition()
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        with self._idle:
-            self.busy += 1
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._idle:
-                self.busy -= 1
-                self._idle.notify_all()
-
-    def wait_idle(self) -> None:
-        """Until every connection that was begun has ended."""
-        with self._idle:
-            assert self._idle.wait_for(lambda: self.busy == 0, timeout=10)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    @property
-    def url(self) -> str:
-        return f"{self.address}/files/model.safetensors"
-
-
-def serve(
-    *,
-    cut: int | None = None,
-    stall: int | None = None,
-    ranges: bool = True,
-    headers: Mapping[str, Any] | None = None,
-) -> Answer:
-    """The file as a good server sends it; cut: close after so many bytes; stall: wait there to be told."""
-
-    def answer(handler: Handler) -> None:
-        server, start = handler.server, 0
-        wanted = handler.headers.get("Range", "")
-        matches = handler.headers.get("If-Range") in (None, server.etag)
-        if ranges and wanted.startswith("bytes=") and matches:
-            start = int(wanted.removeprefix("bytes=").partition("-")[0])
-        content, total = server.content[start:], len(server.content)
-        if start >= total:
-            handler.head(416, {"Content-Range": f"bytes */{total}", "Content-Length": 0})
-            return
-        found: dict[str, Any] = {"Content-Length": len(content), "ETag": server.etag}
-        if start:
-            found["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
-        handler.head(206 if start else 200, found | dict(headers or {}))
-        if stall is not None:
-            handler.body(content[:stall])
-            handler.wfile.flush()
-            server.go_on.wait(20)
-            content = content[stall:]
-        if cut is not None:
-            handler.body(content[:cut])
-            handler.close_connection = True
-            return
-        handler.body(content)
-
-    return answer
-
-
-def reply(status: int, body: bytes = b"", **headers: str | int) -> Answer:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-
-    def answer(handler: Handler) -> None:
-        handler.head(status, {"Content-Length": len(body), **named})
-        handler.body(body)
-
-    return answer
+# No time is lost between attempts, and every byte is progress.
+PATIENCE = Patience(attempts=3, first_wait=0.0, progress_bytes=1)
 
 
 @dataclass
@@ -181,41 +43,88 @@ class Fetches:
     root: Path
     server: FileServer
     verdict: Path
+    bundle: str = "demo"
+    policy: str = "SafetensorsOnly"
+    connections: int = 1
+    patience: Patience = PATIENCE
+    environment: dict[str, str] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def words(self, *, family: str = "Auto", **changes: Any) -> dict[str, Any]:
-        file = {"name": "base", "type": "Checkpoint", "source": {"http": {"url": self.server.url}}} | changes
-        return {"bundle": "demo", "family": family, "file": file}
+    def at(self, path: str) -> dict[str, Any]:
+        """A source of the server."""
+        return {"http": {"url": f"{self.server.address}/{path}"}}
 
-    def run(self, *, patience: Patience | None = None, **changes: Any) -> Verified:
+    def words(self, **changes: Any) -> dict[str, Any]:
+        """The request; `source` stands for the only one of `sources`."""
+        source = changes.pop("source", {"http": {"url": self.server.url}})
+        file = {"name": "base", "type": "Checkpoint", "family": "Auto", "sources": [source]} | changes
+        return {"bundle": self.bundle, "formatPolicy": self.policy, "file": file}
+
+    def variables(self) -> dict[str, str]:
+        return {
+            "SD_FETCH_ROOT": str(self.root),
+            "SD_FETCH_SOURCES": str(self.root.parent / "sources"),
+            "SD_FETCH_CREDENTIALS": str(self.root.parent / "credentials"),
+            "SD_FETCH_CONNECTIONS": str(self.connections),
+            "SD_FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "SD_FETCH_PORT": "0",
+            "HF_ENDPOINT": f"{self.server.address}/hub",
+            "CIVITAI_ENDPOINT": f"{self.server.address}/civitai",
+            **self.environment,
+        }
+
+    def run(self, *, patience: Patience | None = None, stop: Stop | None = None, **changes: Any) -> Verified:
         """In this process, without waiting between attempts."""
-        wanted = request.parse(json.dumps(self.words(**changes)))
-        source = sources.locate(wanted.file.source, hf_endpoint=self.server.address + "/hub/")
-        with download.new_client(source) as client:
+        known = Settings(**self.variables())
+        self.progress = Progress()
+        with network.open_client(known, Credentials(known.credentials)) as client:
             return task.run(
-                task.Task(request=wanted, source=source, root=self.root, stop=Stop()),
-                client=client,
-                patience=patience or Patience(attempts=3, first_wait=0.0, progress_bytes=1),
+                Errand(
+                    request=request.parse(json.dumps(self.words(**changes))),
+                    settings=known,
+                    client=client,
+                    patience=patience or self.patience,
+                    progress=self.progress,
+                    stop=stop or Stop(),
+                )
             )
 
-    def start(self, *, under: tuple[str, ...] = (), **changes: Any) -> subprocess.Popen[str]:
-        """In a process of its own, as the Job's pod does it."""
-        return self.start_with(json.dumps(self.words(**changes)), under=under)
+    def counted(self, name: str, **labels: str) -> float:
+        """A number of the last fetch in this process."""
+        return self.progress.registry.get_sample_value(name, labels) or 0.0
 
-    def start_with(self, text: str, *, under: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
+    def start(
+        self, *, under: tuple[str, ...] = (), env: dict[str, str] | None = None, **changes: Any
+    ) -> subprocess.Popen[str]:
+        """In a process of its own, as the Job's pod does it."""
+        return self.start_with(
+            under=under, env={"SD_FETCH_FILE": json.dumps(self.words(**changes)), **(env or {})}
+        )
+
+    def start_with(
+        self, *, module: str = "sd_operator.fetch", under: tuple[str, ...] = (), env: dict[str, str]
+    ) -> subprocess.Popen[str]:
         path = os.pathsep.join(str(REPOSITORY / each) for each in ("modelfiles", "operator"))
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": path,
-            "SD_FETCH_FILE": text,
-            "SD_FETCH_ROOT": str(self.root),
-            "SD_FETCH_VERDICT": str(self.verdict),
-        }
-        return subprocess.Popen(
-            [*under, sys.executable, "-m", "sd_operator.fetch"],
-            env=environment | env,
+        always = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "SD_FETCH_VERDICT": str(self.verdict)}
+        process = subprocess.Popen(
+            [*under, sys.executable, "-m", module],
+            env={**always, **self.variables(), **env},
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.processes.append(process)
+        return process
+
+    def end_all(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    def upkeep(self, **wanted: Any) -> subprocess.Popen[str]:
+        words = json.dumps({"bundle": self.bundle, **wanted})
+        return self.start_with(module="sd_operator.fetch.upkeep", env={"SD_FETCH_UPKEEP": words})
 
     def told(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.verdict.read_bytes())
@@ -233,19 +142,45 @@ class Fetches:
 
     @property
     def part(self) -> Path:
-        return self.root / ".sd-operator/partial/base.part"
+        return self.root / f".sd-operator/partial/{self.bundle}--base.part"
+
+    def arrived(self) -> int:
+        """How many bytes the partial download has, by its journal."""
+        raw = self.part.with_suffix(".journal").read_bytes()
+        return sum(struct.unpack(f"<{len(raw) // 4}I", raw))
+
+    def left_partial(
+        self, *, etag: str | None = '"one"', identity: str | None = None, **notes: Any
+    ) -> Partial:
+        """A partial download, as an earlier fetch of the server's file left it; to be filled and closed."""
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        left = Partial(self.root, f"{self.bundle}--base", f"{self.bundle}/base")
+        total = notes.pop("total", len(self.server.content))
+        left.begin(
+            identity=identity or self.server.url, etag=etag, version=None, total=total, promise=None, **notes
+        )
+        return left
+
+    def change_notes(self, **changes: Any) -> None:
+        path = self.part.with_suffix(".json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     def entries(self) -> list[Entry]:
         return list(manifest.load(self.root).files)
 
     def visible(self) -> list[str]:
-        """Every file below models/."""
-        return sorted(path.name for path in (self.root / "models").rglob("*") if path.is_file())
+        """Every file outside the operator's own folder."""
+        found = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+        return sorted(str(path) for path in found if path.parts[0] != ".sd-operator")
 
     def left(self) -> list[str]:
         """What downloads left behind, locks apart."""
-        folder = self.root / ".sd-operator/partial"
+        folder = partial.folder_of(self.root)
         return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+    def of(self, **changes: Any) -> "Fetches":
+        """The same, but for some of it: another bundle, another policy."""
+        return replace(self, **changes)
 
 
 @pytest.fixture
@@ -271,8 +206,10 @@ def made() -> Made:
 
 
 @pytest.fixture
-def fetches(tmp_path: Path, server: FileServer, made: Made) -> Fetches:
+def fetches(tmp_path: Path, server: FileServer, made: Made) -> Iterator[Fetches]:
     root = tmp_path / "volume"
     root.mkdir()
     server.content = made.checkpoint()
-    return Fetches(root, server, tmp_path / "verdict")
+    fetches = Fetches(root, server, tmp_path / "verdict")
+    yield fetches
+    fetches.end_all()

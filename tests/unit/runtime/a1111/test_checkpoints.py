@@ -25,7 +25,7 @@ def root(tmp_path):
 
 def write_manifest(root, path, sha256):
     entry = {"path": path, "size": 1, "sha256": sha256, "type": "Checkpoint", "family": "SD15"}
-    document = {"version": 1, "files": [entry | {"source": "http", "name": "base"}]}
+    document = {"version": 1, "files": [entry | {"source": "http", "owners": ["bundle/base"]}]}
     (root / ".sd-operator" / "manifest.json").write_text(json.dumps(document))
 
 

@@ -259,7 +259,7 @@ async def test_the_state_lists_the_files_of_the_manifests_that_are_there_in_full
             "type": "Checkpoint",
             "family": "SD15",
             "source": "http",
-            "name": name,
+            "owners": [f"bundle/{name}"],
         }
         for name in names
     ]

@@ -1,0 +1,62 @@
+"""Identical bytes are stored once: another name for a file of the volume instead of another copy.
+
+Two names are one file only while nobody writes into it, and nobody does: files are replaced, not changed. A
+volume without hard links keeps copies.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from sd_modelfiles import manifest
+from sd_modelfiles.manifest import Entry
+from sd_operator.fetch import existing, hashing, partial
+from sd_operator.fetch.errand import Errand
+
+# How file systems say that they have no hard links, or no more of them for this file.
+_NO_LINKS = frozenset(
+    (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL)
+)
+
+log = logging.getLogger(__name__)
+
+
+def twin_of(errand: Errand, sha256: str, *, besides: str) -> Entry | None:
+    """A listed file at another path that these bytes are, or become; its bytes were hashed just now."""
+    policy = errand.request.format_policy
+    for entry in manifest.load(errand.root).files:
+        if entry.path == besides or not existing.is_of(entry, sha256, policy):
+            continue
+        path = errand.root / entry.path
+        if not path.is_file() or path.stat().st_size != entry.size:
+            continue
+        log.info("%s may be the same file; hashing it", entry.path)
+        if hashing.sha256_of(path, errand.stop) == entry.sha256:
+            return entry
+        log.warning("%s is damaged", path)
+    return None
+
+
+def linked(root: Path, key: str, twin: Path, *, link: Callable[[Path, Path], None] = os.link) -> Path | None:
+    """Another name of the file, among the partial downloads; None where the volume has no such thing."""
+    name = partial.folder_of(root) / f"{key}.link"
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.unlink(missing_ok=True)
+    try:
+        link(twin, name)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        log.info("the volume has no hard links (%s): a copy is kept", error.strerror)
+        return None
+    return name
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename, also where both are names of one file already: then rename does nothing at all."""
+    source.replace(target)
+    with contextlib.suppress(FileNotFoundError):
+        source.unlink()

@@ -1,0 +1,350 @@
+"""What becomes of a bundle's volume after its files were fetched: verified anew, tidied, and reclaimed."""
+
+import json
+from typing import Any
+
+import pytest
+from operator_fakes import SHA, Killed, bundle, file, timestamp
+from operator_world import BUNDLE, World, a_world
+
+from sd_operator import errors, names
+from sd_operator.api.bundle import seconds
+from sd_operator.bundle.verdict import Kept, read_kept
+from sd_operator.fetch import request as fetcher
+from sd_operator.fetch import verdict
+
+BASE = "models/Stable-diffusion/base.safetensors"
+
+
+def status(world: World) -> dict[str, Any]:
+    found: dict[str, Any] = world.cluster.one(names.MODELBUNDLE, "sd15")["status"]
+    return found
+
+
+def age(world: World, *, ago: float) -> None:
+    """As if the last verification, readiness and departures had been this long ago."""
+    told = status(world)
+    for condition in told["conditions"]:
+        condition["lastTransitionTime"] = timestamp(ago=ago)
+    if "verification" in told:
+        told["verification"]["time"] = timestamp(ago=ago)
+    for leaving in told.get("leaving", ()):
+        leaving["since"] = timestamp(ago=ago)
+
+
+async def rounds(world: World, count: int = 6) -> None:
+    """The bundle's rounds alone: the instance has others."""
+    for _ in range(count):
+        await world.bundles.reconcile(BUNDLE)
+        world.controllers.step()
+
+
+@pytest.fixture
+async def world() -> World:
+    world = a_world()
+    await world.settle()
+    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
+    return world
+
+
+async def test_files_are_verified_anew_when_the_interval_is_over(world: World) -> None:
+    await rounds(world)
+    assert world.controllers.upkeep == []
+    age(world, ago=seconds("168h") + 5)
+    await rounds(world)
+    (asked,) = world.controllers.upkeep
+    assert asked == {
+        "bundle": "sd15",
+        "verify": True,
+        "expect": [{"name": "base", "path": BASE, "sha256": SHA}],
+        "remove": [],
+    }
+    assert status(world)["verification"]["damaged"] == 0
+    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
+    # Its work is written down: it goes, and nothing more is done.
+    assert [job for job in world.cluster.all(names.JOB) if "upkeep" in job["metadata"]["name"]] == []
+    world.cluster.writes.clear()
+    await rounds(world)
+    assert world.cluster.writes == []
+
+
+def test_operator_and_upkeep_pod_understand_each_other() -> None:
+    asked = {
+        "bundle": "sd15",
+        "verify": True,
+        "expect": [{"name": "base", "path": BASE, "sha256": SHA}],
+        "remove": ["old"],
+    }
+    understood = fetcher.parse_upkeep(json.dumps(asked))
+    assert (understood.expect[0].path, understood.remove) == (BASE, ("old",))
+    kept = verdict.Kept(
+        intact=1,
+        lost=("a",),
+        altered=("b",),
+        removed=("old",),
+        strays=(verdict.Stray(name="c", path="models/Lora/c.safetensors"),),
+    )
+    told = read_kept({"message": verdict.encode(kept).decode(), "exitCode": 0})
+    assert isinstance(told, Kept)
+    assert [(each.name, each.reason) for each in told.bad] == [("a", "Lost"), ("b", "Altered")]
+    assert told.removed == ("old",)
+    assert [(each.name, each.path) for each in told.strays] == [("c", "models/Lora/c.safetensors")]
+
+
+async def test_the_annotation_asks_for_a_verification_once_for_each_value(world: World) -> None:
+    metadata = world.cluster.one(names.MODELBUNDLE, "sd15")["metadata"]
+    for value in ("now", "again"):
+        metadata["annotations"] = {names.ANNOTATION_VERIFY: value}
+        await rounds(world)
+        assert status(world)["verification"]["requested"] == value
+    await rounds(world)
+    assert len(world.controllers.upkeep) == 2
+
+
+async def test_an_interval_of_nothing_verifies_only_when_asked(world: World) -> None:
+    world.cluster.edit(names.MODELBUNDLE, "sd15", verify={"interval": "0s"})
+    age(world, ago=seconds("900h"))
+    await rounds(world)
+    assert world.controllers.upkeep == []
+
+
+@pytest.mark.parametrize("reason", ["Lost", "Altered"])
+async def test_a_damaged_file_is_told_and_fetched_again(world: World, reason: str) -> None:
+    world.controllers.damaged = {"base": reason}
+    age(world, ago=seconds("168h") + 5)
+    await world.bundles.reconcile(BUNDLE)
+    world.controllers.step()
+    world.controllers.damaged = {}
+    await world.bundles.reconcile(BUNDLE)
+    (told,) = status(world)["files"]
+    assert (told["state"], told["reason"]) == ("Pending", reason)
+    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Reconciling", reason)
+    await rounds(world)
+    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
+    assert status(world)["verification"]["damaged"] == 1
+    events = [event["reason"] for event in world.cluster.events if event["involvedObject"]["name"] == "sd15"]
+    assert events[-4:] == [f"File{reason}", "NotReady", "FileVerified", "FilesVerified"]
+    assert len(world.controllers.upkeep) == 1
+
+
+async def test_a_file_that_left_the_spec_is_removed_after_its_grace(world: World) -> None:
+    world.cluster.edit(names.SDINSTANCE, "demo", checkpoint={"bundle": "sd15", "file": "other"})
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=[file("other", fileName="other.safetensors")])
+    world.cluster.one(names.SDINSTANCE, "demo")["status"].pop("models")
+    await rounds(world)
+    (leaving,) = status(world)["leaving"]
+    assert (leaving["path"], leaving["name"], leaving["sha256"]) == (BASE, "base", SHA)
+    assert "usedBy" not in leaving
+    assert world.controllers.upkeep == []
+    age(world, ago=3605)
+    await rounds(world)
+    (asked,) = world.controllers.upkeep
+    assert (asked["verify"], asked["remove"]) == (False, ["base"])
+    assert "leaving" not in status(world)
+    assert "FileRemoved" in {event["reason"] for event in world.cluster.events}
+
+
+@pytest.mark.parametrize("use", ["told to", "holds it"])
+async def test_a_file_that_an_instance_serves_is_not_removed(world: World, use: str) -> None:
+    other = {"bundle": "sd15", "file": "other"}
+    if use == "holds it":
+        world.cluster.edit(names.SDINSTANCE, "demo", checkpoint=other)
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=[file("other", fileName="other.safetensors")])
+    await rounds(world)
+    age(world, ago=seconds("9h"))
+    await rounds(world)
+    assert status(world)["leaving"][0]["usedBy"] == "demo"
+    assert world.controllers.upkeep == []
+    instance = world.cluster.one(names.SDINSTANCE, "demo")
+    instance["spec"]["checkpoint"] = other
+    instance["status"].pop("models")
+    await rounds(world)
+    assert [asked["remove"] for asked in world.controllers.upkeep] == [["base"]]
+
+
+async def test_a_file_that_comes_back_is_not_removed(world: World) -> None:
+    files = world.cluster.one(names.MODELBUNDLE, "sd15")["spec"]["files"]
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=[file("other", fileName="other.safetensors")])
+    await rounds(world)
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=[*files, file("other", fileName="other.safetensors")])
+    await rounds(world)
+    assert "leaving" not in status(world)
+    age(world, ago=seconds("9h"))
+    await rounds(world)
+    assert world.controllers.upkeep == []
+
+
+async def test_a_file_whose_name_on_the_volume_changes_leaves_its_old_place(world: World) -> None:
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=[file(fileName="renamed.safetensors")])
+    await rounds(world)
+    assert [each["path"] for each in status(world)["leaving"]] == [BASE]
+
+
+async def test_what_the_status_forgot_is_found_on_the_volume(world: World) -> None:
+    stray = {"name": "old", "path": "models/Lora/old.safetensors"}
+    world.controllers.strays = [stray]
+    age(world, ago=seconds("168h") + 5)
+    await rounds(world)
+    assert [each["path"] for each in status(world)["leaving"]] == [stray["path"]]
+
+
+async def test_a_volume_that_cannot_be_looked_after_is_told_beside_ready(world: World) -> None:
+    age(world, ago=seconds("168h") + 5)
+    await world.bundles.reconcile(BUNDLE)
+    (job,) = [job for job in world.cluster.all(names.JOB) if "upkeep" in job["metadata"]["name"]]
+    job["status"] = {
+        "conditions": [
+            {
+                "type": "Failed",
+                "status": "True",
+                "message": "BackoffLimitExceeded",
+                "lastTransitionTime": timestamp(),
+            }
+        ]
+    }
+    await rounds(world)
+    ready = status(world)["conditions"][0]
+    assert ready["status"] == "True"
+    assert "could not be looked after: BackoffLimitExceeded" in ready["message"]
+    job["status"]["conditions"][0]["lastTransitionTime"] = timestamp(ago=601)
+    await rounds(world)
+    assert len(world.controllers.upkeep) == 1
+    assert "looked after" not in status(world)["conditions"][0]["message"]
+
+
+async def test_a_bundle_is_no_longer_ready_to_go_while_its_volume_is_in_use(world: World) -> None:
+    cluster = world.cluster
+    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
+    await rounds(world)
+    assert cluster.one(names.MODELBUNDLE, "sd15")["metadata"]["finalizers"] == [names.FINALIZER]
+    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
+    await rounds(world)
+    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Reconciling", "InUse")
+    assert cluster.one(names.CLAIM, "sd15-models")
+    cluster.remove(names.SDINSTANCE, "ns", "demo")
+    await rounds(world)
+    assert cluster.all(names.MODELBUNDLE) == []
+    assert cluster.all(names.CLAIM) == []
+
+
+async def test_a_bundle_that_keeps_its_volume_has_no_finalizer(world: World) -> None:
+    cluster = world.cluster
+    for policy, finalizers in (("Delete", [names.FINALIZER]), ("Retain", None)):
+        cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": policy})
+        await rounds(world)
+        assert cluster.one(names.MODELBUNDLE, "sd15")["metadata"].get("finalizers") == finalizers
+
+
+async def test_a_policy_that_changes_at_the_end_decides(world: World) -> None:
+    cluster = world.cluster
+    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
+    await rounds(world)
+    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
+    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Retain"})
+    await rounds(world)
+    assert cluster.all(names.MODELBUNDLE) == []
+    assert len(cluster.all(names.CLAIM)) == 1
+
+
+async def test_a_bundle_that_cannot_be_read_goes_and_leaves_its_volume(world: World) -> None:
+    cluster = world.cluster
+    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
+    await rounds(world)
+    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
+    cluster.one(names.MODELBUNDLE, "sd15")["spec"] = {"files": 5}
+    await rounds(world)
+    assert cluster.all(names.MODELBUNDLE) == []
+    assert len(cluster.all(names.CLAIM)) == 1
+
+
+def a_claim(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "100Gi"}}},
+    }
+
+
+async def test_an_existing_claim_is_waited_for_used_as_it_is_and_never_deleted() -> None:
+    world = a_world()
+    cluster = world.cluster
+    cluster.remove(names.MODELBUNDLE, "ns", "sd15")
+    cluster.add(bundle(storage={"existingClaim": "shared"}))
+    await rounds(world)
+    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Reconciling", "ClaimNotFound")
+    cluster.add(a_claim("shared"))
+    await world.settle()
+    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
+    assert ("apply", "PersistentVolumeClaim", "shared") not in cluster.writes
+    deployment = cluster.one(names.DEPLOYMENT, "demo")
+    (volume,) = [v for v in deployment["spec"]["template"]["spec"]["volumes"] if "persistentVolumeClaim" in v]
+    assert volume["persistentVolumeClaim"] == {"claimName": "shared"}
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels["claim.sdoperator.dev/shared"] == "true"
+    cluster.remove(names.SDINSTANCE, "ns", "demo")
+    cluster.remove(names.MODELBUNDLE, "ns", "sd15")
+    await rounds(world)
+    assert [claim["metadata"]["name"] for claim in cluster.all(names.CLAIM)] == ["shared"]
+
+
+async def test_no_more_files_are_fetched_at_a_time_than_the_spec_says() -> None:
+    world = a_world()
+    files = [file(f"f{number}", fileName=f"f{number}.safetensors") for number in range(5)]
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=files, fetch={"parallelism": 2})
+    seen = []
+    for _ in range(12):
+        await world.bundles.reconcile(BUNDLE)
+        unfinished = [job for job in world.cluster.all(names.JOB) if not job.get("status")]
+        seen.append(len(unfinished))
+        told = [each.get("reason") for each in status(world)["files"] if each["state"] == "Pending"]
+        assert told.count("Queued") == max(0, len(told) - 2)
+        world.controllers.step()
+    assert max(seen) == 2
+    assert status(world)["progress"]["files"] == "5/5"
+
+
+@pytest.mark.parametrize(
+    ("policy", "safe"), [("SafetensorsOnly", "True"), ("ScanPickle", "True"), ("Unsafe", "False")]
+)
+async def test_a_condition_tells_whether_code_can_come_in(world: World, policy: str, safe: str) -> None:
+    world.cluster.edit(names.MODELBUNDLE, "sd15", formatPolicy=policy)
+    await rounds(world)
+    (formats,) = [each for each in status(world)["conditions"] if each["type"] == "FormatsSafe"]
+    assert formats["status"] == safe
+    assert (formats["reason"] == "UnsafeFormats") is (safe == "False")
+
+
+@pytest.mark.parametrize("kill_after", range(1, 14))
+async def test_an_operator_killed_at_any_write_still_tidies_up(kill_after: int) -> None:
+    world = a_world()
+    await world.settle()
+    cluster = world.cluster
+    world.controllers.damaged = {"other": "Altered"}
+    kept = file("other", fileName="other.safetensors")
+    cluster.edit(names.SDINSTANCE, "demo", checkpoint={"bundle": "sd15", "file": "other"})
+    cluster.edit(names.MODELBUNDLE, "sd15", files=[kept], removeAfter="0s")
+    cluster.one(names.SDINSTANCE, "demo")["status"].pop("models")
+    cluster.one(names.MODELBUNDLE, "sd15")["metadata"]["annotations"] = {names.ANNOTATION_VERIFY: "now"}
+    cluster.writes.clear()
+    cluster.kill_after = kill_after
+    for _ in range(16):
+        try:
+            await world.bundles.reconcile(BUNDLE)
+        except Killed:
+            world.restart()
+        world.controllers.step()
+        if world.controllers.upkeep:
+            world.controllers.damaged = {} if status(world).get("verification") else world.controllers.damaged
+    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
+    assert "leaving" not in status(world)
+    assert status(world)["verification"]["requested"] == "now"
+    assert [job for job in cluster.all(names.JOB) if "upkeep" in job["metadata"]["name"]] == []
+
+
+async def test_a_refused_upkeep_job_is_told_beside_ready(world: World) -> None:
+    age(world, ago=seconds("168h") + 5)
+    world.cluster.refuse["Job"] = errors.RefusedError("quota exceeded", status=403)
+    await rounds(world)
+    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
+    assert "quota exceeded" in status(world)["conditions"][0]["message"]
