@@ -1,4 +1,5 @@
-"""Stands in for the fetchers: ends every fetch Job's pod with the verdict that its file is verified.
+"""Stands in for the fetchers: ends every fetch Job's pod with the verdict that its file is verified, and
+every upkeep Job's with the verdict that all is as it was told.
 
 The pods have no place to run on (see `scene.volume`), so what the kubelet would write at their end is
 written into their status from here.
@@ -13,7 +14,7 @@ from typing import Any
 
 from benchmarks.rig.kube import Kube, KubeError, Object
 
-FETCH_PODS = "sdoperator.dev/file"
+FETCH_PODS = "app.kubernetes.io/name=sd-bundle"
 SIZE = 2**30
 #: How the names of the namespaces begin that are made here.
 NAMESPACES = "rig-"
@@ -30,10 +31,13 @@ def path_of(file_name: str) -> str:
 
 
 def verdict(pod: Mapping[str, Any]) -> Object:
-    """What a fetcher that succeeded says at its end."""
+    """What a pod that succeeded says at its end."""
     environment = {
         item["name"]: item.get("value", "") for item in pod["spec"]["containers"][0].get("env", ())
     }
+    if "SD_FETCH_UPKEEP" in environment:
+        asked = json.loads(environment["SD_FETCH_UPKEEP"])
+        return {"state": "Done", "intact": len(asked["expect"]), "removed": asked["remove"]}
     file = json.loads(environment["SD_FETCH_FILE"])["file"]
     return {
         "state": "Verified",

@@ -33,10 +33,10 @@ KINDS = (
 NOT_OURS = {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
 OPERATOR = "sd-operator"
 
-#: A uid goes into these, and into the end of this name.
-DIGESTED_NAME = re.compile(r"(-desired-)[0-9a-f]{8}\b")
+#: A uid goes into these, and a uid or a time into the end of these names.
+DIGESTED_NAME = re.compile(r"(-desired-|-upkeep-)[0-9a-f]{8}\b")
 DIGESTS = {"sdoperator.dev/applied", "sdoperator.dev/template"}
-DIGEST_VARIABLE = "SD_MANAGEMENT_TOKEN_SHA256"
+DIGEST_VARIABLES = {"SD_MANAGEMENT_TOKEN_SHA256", "SD_FETCH_TOKEN_SHA256"}
 #: What the Deployment's controller notes while it works.
 NOTES = re.compile(r"^deployment\.kubernetes\.io/(desired|max)-replicas$|^pv\.kubernetes\.io/|^volume\.")
 HASH_LABELS = {"pod-template-hash", "controller-uid", "batch.kubernetes.io/controller-uid"}
@@ -69,8 +69,9 @@ def normal(objects: Iterable[Object], namespace: str) -> Snapshot:
         text = json.dumps(_object(item), sort_keys=True, indent=1)
         for old, new in words:
             text = text.replace(old, new)
-        # What an earlier template names may be gone; what others name must be there.
-        texts.append(undigested(text) if item["kind"] == "ReplicaSet" else text)
+        # What an earlier template, or a bundle's last verification, names may be gone; what others name must
+        # be there.
+        texts.append(undigested(text) if item["kind"] in ("ReplicaSet", "ModelBundle") else text)
     return [line for text in sorted(texts) for line in text.splitlines()]
 
 
@@ -168,8 +169,8 @@ def _map(values: Mapping[str, str] | None) -> dict[str, str]:
 
 def _value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        if value.get("name") == DIGEST_VARIABLE:
-            return {"name": DIGEST_VARIABLE, "value": "HASH"}
+        if value.get("name") in DIGEST_VARIABLES:
+            return {"name": value["name"], "value": "HASH"}
         return {key: _field(key, inner) for key, inner in value.items() if key not in ASSIGNED}
     if isinstance(value, list):
         return [_value(inner) for inner in value]

@@ -57,9 +57,15 @@ CHANGES: Mapping[str, Object] = {
         "checkpoint": {"bundle": scene.BUNDLE, "file": scene.BUNDLE},
     },
 }
+#: And one of the bundle's: a file leaves and is removed, another comes, what stays is hashed anew.
+OTHER_FILES = "other files"
+BUNDLE_CHANGE: Object = {
+    "metadata": {"annotations": {"sdoperator.dev/verify": "soak"}},
+    "spec": {"files": [scene.file(scene.BUNDLE), scene.file("third")], "removeAfter": "0s"},
+}
 CREATE, DELETE = "create", "delete"
-CHAPTERS = (CREATE, *CHANGES, DELETE)
-LAST_CHANGE = tuple(CHANGES)[-1]
+CHAPTERS = (CREATE, *CHANGES, OTHER_FILES, DELETE)
+LAST_CHANGE = OTHER_FILES
 
 
 class StoryError(AssertionError):
@@ -115,6 +121,8 @@ class Play:
         elif chapter == DELETE:
             await kube.delete(scene.API, scene.INSTANCES, self.namespace, INSTANCE)
             await kube.delete(scene.API, scene.BUNDLES, self.namespace, scene.BUNDLE)
+        elif chapter == OTHER_FILES:
+            await kube.patch(scene.API, scene.BUNDLES, self.namespace, scene.BUNDLE, BUNDLE_CHANGE)
         else:
             change = {"spec": CHANGES[chapter]}
             await kube.patch(scene.API, scene.INSTANCES, self.namespace, INSTANCE, change)
