@@ -72,7 +72,7 @@ def _resume(figures: "Figures") -> list[str]:
     twice = ", ".join(f"{each.twice / 1024**2:.2f} MiB" for each in figures.resumes)
     return [
         f"Killed (SIGKILL) at {kills} and started again: {extra:+.1f} s in the median, downloaded twice: "
-        f"{twice} (bytes that reached the machine, unread ones in the sockets of the killed process included)."
+        f"{twice} (bytes that reached the machine, those in the sockets of the killed process included)."
     ]
 
 

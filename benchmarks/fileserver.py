@@ -1,8 +1,8 @@
 """A fast file server on loopback, for downloads to be measured against: `python -m benchmarks.fileserver`.
 
 Serves one safetensors checkpoint of any size under every path, whole or by ranges, with the headers of
-Hugging Face's hub. Its tensors repeat a block that lies in the page cache, and sendfile hands it to the socket,
-so that the server costs little and needs no disk. Counts what arrived: GET /delivered.
+Hugging Face's hub. Its tensors repeat a block that lies in the page cache, and sendfile hands it to the
+socket, so that the server costs little and needs no disk. Counts what arrived: GET /delivered.
 """
 
 import argparse

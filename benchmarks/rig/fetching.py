@@ -37,7 +37,8 @@ def verdict(pod: Mapping[str, Any]) -> Object:
     }
     if "SD_FETCH_UPKEEP" in environment:
         asked = json.loads(environment["SD_FETCH_UPKEEP"])
-        return {"state": "Done", "intact": len(asked["expect"]), "removed": asked["remove"]}
+        removed = [each["path"] for each in asked["remove"]]
+        return {"state": "Done", "intact": len(asked["expect"]), "removed": removed}
     file = json.loads(environment["SD_FETCH_FILE"])["file"]
     return {
         "state": "Verified",

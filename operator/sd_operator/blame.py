@@ -44,11 +44,20 @@ BUNDLE: Clues = (
     (r"spec is immutable after creation", "spec.storage"),
 )
 
+FETCH_JOB: Clues = (
+    (r"\.resources\b|exceeded quota: .*(limits|requests)\.", "spec.fetch.resources"),
+    (r"nodeSelector", "spec.fetch.nodeSelector"),
+    (r"tolerations", "spec.fetch.tolerations"),
+    (r"imagePullSecrets", "spec.fetch.imagePullSecrets"),
+    (r"credential|secretName", "spec.credentialSecrets"),
+)
+
 FETCH_POD: Clues = (
     (r"(?i)\bsecret \"", "spec.credentialSecrets"),
     (r"(?i)\bconfigmap \"", "spec.fetch.caBundle"),
     (r"node affinity/selector|untolerated taint", "spec.fetch.nodeSelector, spec.fetch.tolerations"),
     (r"Insufficient ", "spec.fetch.resources"),
+    (r"(?i)persistentvolumeclaim \"", "spec.files[].source.volume.claimName"),
 )
 
 

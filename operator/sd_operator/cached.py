@@ -73,6 +73,12 @@ class CachedApi:
         """The same for the status subresource."""
         return await self._write(_address(manifest)[0], manifest, self._cluster.apply_status)
 
+    async def finalize(self, manifest: Object, finalizers: list[str]) -> Object:
+        """Set the finalizers; an object that was only waiting for that is gone then."""
+        return await self._write(
+            _address(manifest)[0], manifest, lambda _: self._cluster.finalize(manifest, finalizers)
+        )
+
     async def scale(self, resource: Resource, *, namespace: str, name: str, replicas: int) -> None:
         """Write the number of replicas; the watch tells what came of it."""
         await self._cluster.scale(resource, namespace=namespace, name=name, replicas=replicas)

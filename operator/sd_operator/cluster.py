@@ -39,6 +39,7 @@ ATTEMPTS = 4
 #: A server that asks for more patience gets it from the queue, not from a worker that waits.
 LONGEST_WAIT = 10.0
 APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 #: Server-side apply answers with 500 to a field that the kind does not have, and to a value of wrong form.
 UNFIT = ("failed to create typed patch object", "failed to convert new object")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -77,6 +78,10 @@ class Api(Protocol):
 
     async def scale(self, resource: Resource, *, namespace: str, name: str, replicas: int) -> None:
         """Write the number of replicas, and nothing else of the object."""
+
+    async def finalize(self, manifest: Object, finalizers: list[str]) -> Object:
+        """Set the finalizers of this very version of an object: those that others set, too, can only be
+        removed so."""
 
     async def delete(self, resource: Resource, *, namespace: str, name: str, uid: str) -> None:
         """Delete this very object, its dependents in the background; already gone is fine."""
@@ -162,6 +167,17 @@ class Cluster:
         path = f"{_path(resource, namespace, name)}/scale"
         await self._call("PATCH", path, query=query, body=body, content_type=APPLY)
         self._metrics.api_writes.labels("scale", resource.kind).inc()
+
+    async def finalize(self, manifest: Object, finalizers: list[str]) -> Object:
+        """Merge patch of the finalizers; the version is a precondition."""
+        resource = BY_KIND[manifest["apiVersion"], manifest["kind"]]
+        metadata = manifest["metadata"]
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "finalizers": finalizers}}
+        path = _path(resource, metadata["namespace"], metadata["name"])
+        query = {"fieldManager": FIELD_MANAGER}
+        _, answer = await self._call("PATCH", path, query=query, body=body, content_type=MERGE)
+        self._metrics.api_writes.labels("finalize", resource.kind).inc()
+        return answer
 
     async def delete(self, resource: Resource, *, namespace: str, name: str, uid: str) -> None:
         """Delete this very object (the uid is a precondition), its dependents in the background."""

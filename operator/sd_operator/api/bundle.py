@@ -38,7 +38,10 @@ FamilyName = Literal["Auto", "SD15", "SD21", "SDXL"]
 FormatPolicy = Literal["SafetensorsOnly", "ScanPickle", "Unsafe"]
 
 #: Go's way to write a duration, as far as it is of use here.
-DURATION_PATTERN = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
+DURATION_RULE = (
+    "self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$')",
+    "must be hours, minutes and seconds, such as 24h or 1h30m",
+)
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -148,13 +151,14 @@ class Verification(Model):
         Field(
             max_length=24,
             min_length=2,
-            pattern=DURATION_PATTERN,
             description="Time between two verifications, such as 24h; a file that was lost or altered is "
             "fetched again. It reads every byte. 0s: never by itself. The annotation sdoperator.dev/verify "
             "asks for one at once, each time its value changes. Default: 168h.",
             json_schema_extra=rules(
+                DURATION_RULE,
                 (
-                    "duration(self) == duration('0s') || duration(self) >= duration('1m')",
+                    "!self.matches('^([0-9]+[hms])+$') || duration(self) == duration('0s') || "
+                    "duration(self) >= duration('1m')",
                     "interval must be at least 1m, or 0s for never",
                 ),
             ),
@@ -218,9 +222,9 @@ class ModelBundleSpec(Model):
         Field(
             max_length=24,
             min_length=2,
-            pattern=DURATION_PATTERN,
             description="How long a file that left the spec stays on the volume, and no shorter than an "
             "SDInstance serves it. Default: 1h.",
+            json_schema_extra=rules(DURATION_RULE),
         ),
     ] = "1h"
 

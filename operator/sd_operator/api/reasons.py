@@ -210,6 +210,28 @@ class Reason(StrEnum):
         "The node put the fetch pod out.",
         "Wait; raise spec.fetch.resources if it stays so.",
     )
+    LOST = ("Lost", "A verified file is no longer on the volume.", "Nothing: it is fetched again.")
+    ALTERED = (
+        "Altered",
+        "The bytes of a verified file are no longer those that were verified.",
+        "Find out who writes to the volume; it is fetched again.",
+    )
+    VERDICT_LOST = (
+        "VerdictLost",
+        "A fetch pod that succeeded is gone before it could be read.",
+        "Nothing: what is on the volume is verified again.",
+    )
+    JOB_REPLACED = (
+        "JobReplaced",
+        "A Job that waits or failed is made anew, as the spec or the operator's settings are others now.",
+        "Nothing.",
+    )
+    VOLUME_REPLACED = (
+        "VolumeReplaced",
+        "The claim is another than the one that the file was fetched to.",
+        "Nothing: it is fetched again.",
+    )
+    JOB_FAILED = ("JobFailed", "The Job failed and nothing says why.", "Look at the Job and its pods.")
     NO_VERDICT = ("NoVerdict", "The fetch pod ended without saying why.", "Look at its log.")
 
     # --- SDInstance

@@ -12,13 +12,15 @@ from sd_operator.api.conditions import Verdict, timestamp
 from sd_operator.api.reasons import Reason
 from sd_operator.bundle import verdict as verdicts
 from sd_operator.bundle.jobs import claim_stays, failures, is_lost, outcome, success, told
-from sd_operator.bundle.observe import Observed, annotation, condition
+from sd_operator.bundle.observe import Observed, annotation, condition, is_finished
 from sd_operator.cluster import Object
 from sd_operator.manifests import is_ours
 
 #: A fetch that gave up is begun anew after this many seconds, twice as many the next time, and so on.
 FIRST_RETRY = 60.0
 LONGEST_RETRY = 3600.0
+#: A source that asks for more patience is asked after this long all the same.
+LONGEST_RETRY_AFTER = 24 * 3600.0
 #: Reasons that trying again does not mend, but a person may, elsewhere than in the spec: in a Secret, a
 #: ConfigMap, at the source, on the volume. So these are tried again, too.
 MENDED_ELSEWHERE = frozenset(
@@ -30,6 +32,7 @@ MENDED_ELSEWHERE = frozenset(
         Reason.DNS,
         Reason.VOLUME_ERROR,
         Reason.PATH_CONFLICT,
+        Reason.NOT_FOUND,
     }
 )
 
@@ -81,7 +84,7 @@ def decide_file(
         )
     if orphan and _is_of_another_wish(job, wish):
         return FileDecision(
-            _status(file, wish, "Pending", "JobReplaced", "the Job has lost its owner and is replaced"),
+            _status(file, wish, "Pending", Reason.JOB_REPLACED, "the Job has lost its owner and is replaced"),
             Action.REPLACE,
         )
     decision = _with_job(observed, file, job, wish)
@@ -101,6 +104,30 @@ def queued(decision: FileDecision, parallelism: int) -> FileDecision:
         }
     )
     return FileDecision(status)
+
+
+def held_back(decision: FileDecision, job: str) -> FileDecision:
+    """A file whose place may be tidied at this moment."""
+    status = decision.status.model_copy(
+        update={
+            "reason": Reason.WAITING_FOR_DELETION.value,
+            "message": f"Job {job}, which tidies the volume, is ending",
+        }
+    )
+    return FileDecision(status)
+
+
+def refused(decision: FileDecision, words: str) -> FileDecision:
+    """A file whose Job the API server does not take."""
+    if decision.status.state == "Verified":
+        return decision
+    update = {"state": "Pending", "reason": Reason.CHILD_REJECTED.value, "message": words[:4000]}
+    return FileDecision(decision.status.model_copy(update=update), stuck=True)
+
+
+def is_repairable(decision: FileDecision, live: Object) -> bool:
+    """Whether a Job at work should be as it was made; what is done is left alone."""
+    return decision.action is Action.NOTHING and not is_finished(live)
 
 
 def remembered(observed: Observed, refused: Verdict) -> list[FileStatus]:
@@ -155,7 +182,9 @@ def _without_job(observed: Observed, file: BundleFile, wish: Object) -> FileDeci
 def _with_job(observed: Observed, file: BundleFile, job: Object, wish: Object) -> FileDecision:
     if annotation(job, names.ANNOTATION_CLAIM_UID) != annotation(wish, names.ANNOTATION_CLAIM_UID):
         return FileDecision(
-            _status(file, wish, "Pending", "VolumeReplaced", "the volume is new; the file is fetched again"),
+            _status(
+                file, wish, "Pending", Reason.VOLUME_REPLACED, "the volume is new; the file is fetched again"
+            ),
             Action.REPLACE,
         )
     if condition(job, "Complete") is not None:
@@ -163,7 +192,7 @@ def _with_job(observed: Observed, file: BundleFile, job: Object, wish: Object) -
     if _is_of_another_wish(job, wish):
         # The spec's ways to fetch, or the operator's settings, changed: what waits or failed may work now.
         return FileDecision(
-            _status(file, wish, "Pending", "JobReplaced", "the Job is replaced by one with today's settings"),
+            _status(file, wish, "Pending", Reason.JOB_REPLACED, "the Job is made anew with today's settings"),
             Action.REPLACE,
         )
     failed = condition(job, "Failed")
@@ -181,7 +210,7 @@ def _completed(observed: Observed, file: BundleFile, job: Object, wish: Object) 
         return FileDecision(before)
     # The pod is gone with its verdict (a node was removed). The fetcher verifies what is on the volume.
     return FileDecision(
-        _status(file, wish, "Pending", "VerdictLost", "the fetch pod is gone; the file is verified again"),
+        _status(file, wish, "Pending", Reason.VERDICT_LOST, "the fetch pod is gone; it is verified again"),
         Action.REPLACE,
     )
 
@@ -191,7 +220,7 @@ def _failed(
 ) -> FileDecision:
     found = outcome(observed, job) or verdicts.Failed(
         state="Failed",
-        reason=failed.get("reason") or "JobFailed",
+        reason=failed.get("reason") or Reason.JOB_FAILED.value,
         message=failed.get("message") or "the Job failed",
         retryable=True,
     )
@@ -200,7 +229,10 @@ def _failed(
     since = pods.parse_time(failed.get("lastTransitionTime") or "")
     if since is None or not (found.retryable or found.reason in MENDED_ELSEWHERE):
         return FileDecision(status)
-    due = since + datetime.timedelta(seconds=min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(count - 1, 16)))
+    wait = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(count - 1, 16))
+    # The source is asked no earlier than it wants.
+    wait = max(wait, min(found.retry_after or 0.0, LONGEST_RETRY_AFTER))
+    due = since + datetime.timedelta(seconds=wait)
     status = status.model_copy(update={"retry_at": timestamp(due)})
     return FileDecision(status, Action.REPLACE if observed.now >= due else Action.NOTHING)
 

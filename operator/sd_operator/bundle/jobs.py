@@ -42,8 +42,18 @@ def is_placed(observed: Observed, job: Object) -> bool:
 
 def free_slots(observed: Observed) -> int:
     """How many more files may be fetched at the same time."""
-    running = sum(not is_finished(job) for job in observed.jobs.values())
+    running = sum(not is_finished(job) and stuck_by(observed, job) is None for job in observed.jobs.values())
     return observed.bundle.spec.fetch.parallelism - running
+
+
+def stuck_by(observed: Observed, job: Object) -> pods.Trouble | None:
+    """Why a Job that is not finished does not get to work."""
+    for pod in reversed(observed.pods_of(job)):
+        if pods.termination(pod) is None and not pods.is_running(pod):
+            found = pods.trouble(pod) or observed.warnings.get(pod["metadata"]["uid"])
+            if found is not None:
+                return found
+    return observed.warnings.get(job["metadata"]["uid"])
 
 
 def makes_something(observed: Observed) -> bool:

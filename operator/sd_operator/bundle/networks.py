@@ -1,4 +1,4 @@
-"""The networks of the cluster's pods and Services, which no file is fetched from.
+"""The networks of the cluster's pods and Services and its nodes' addresses, which no file is fetched from.
 
 Asked for once, at the operator's start: of the nodes (pods) and the ServiceCIDRs. An operator that may ask
 for neither knows none, and says so.
@@ -33,5 +33,8 @@ async def cluster_networks(api: Api) -> tuple[str, ...]:
 
 
 def _networks(item: Object) -> list[str]:
-    spec = item.get("spec") or {}
-    return [str(network) for network in spec.get("podCIDRs") or spec.get("cidrs") or ()]
+    spec, status = item.get("spec") or {}, item.get("status") or {}
+    found = [str(network) for network in spec.get("podCIDRs") or spec.get("cidrs") or ()]
+    # A node's own: its kubelet listens there.
+    found += [each["address"] for each in status.get("addresses") or () if each["type"] == "InternalIP"]
+    return found

@@ -30,18 +30,25 @@ class Observed:
     #: Jobs that look after what is on the volume.
     upkeep: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
-    #: SDInstances that mount the bundle.
-    instances: tuple[Object, ...] = ()
+    #: SDInstances of the namespace.
+    neighbours: tuple[Object, ...] = ()
     #: How far running fetches are, by the names of their Jobs.
     progress: Mapping[str, Progress] = field(default_factory=dict)
+    #: When the bundle was made.
+    made: str = ""
     #: Value of the annotation that asks for a verification.
     asked: str | None = None
     #: uid of a pod, Job or claim that does not get on → the latest warning about it.
     warnings: Mapping[str, Trouble] = field(default_factory=dict)
 
     @property
+    def instances(self) -> list[Object]:
+        """SDInstances whose spec names the bundle."""
+        return users_of(self.bundle.metadata.name, self.neighbours)
+
+    @property
     def users(self) -> tuple[str, ...]:
-        """Names of the SDInstances that mount the bundle."""
+        """Names of the SDInstances whose spec names the bundle."""
         return tuple(sorted(instance["metadata"]["name"] for instance in self.instances))
 
     @property
@@ -84,7 +91,8 @@ async def observe(api: Api, manifest: Object, *, now: datetime.datetime) -> Obse
         jobs={job["metadata"]["name"]: job for job in jobs if not _is_upkeep(job)},
         upkeep=tuple(job for job in jobs if _is_upkeep(job)),
         pods=tuple(own_pods),
-        instances=tuple(users_of(name, instances)),
+        neighbours=tuple(instances),
+        made=str(manifest["metadata"].get("creationTimestamp") or ""),
         asked=(manifest["metadata"].get("annotations") or {}).get(names.ANNOTATION_VERIFY),
     )
     warnings = {}
@@ -97,6 +105,34 @@ async def observe(api: Api, manifest: Object, *, now: datetime.datetime) -> Obse
         if warning is not None:
             warnings[metadata["uid"]] = warning
     return replace(observed, warnings=warnings)
+
+
+async def holders(api: Api, observed: Observed) -> tuple[str, ...]:
+    """Who keeps the claim from going: SDInstances that name the bundle, or whose pods mount its claim
+    whatever their spec says by now; and other bundles on the claim."""
+    bundle = observed.bundle
+    namespace, claim = bundle.metadata.namespace, bundle.claim_name
+    deployments, bundles = await asyncio.gather(
+        api.find(names.DEPLOYMENT, namespace=namespace, labels=names.MANAGED_SELECTOR),
+        api.find(names.MODELBUNDLE, namespace=namespace),
+    )
+    found = {f"SDInstance {name}" for name in observed.users}
+    for deployment in deployments:
+        owner = (deployment["metadata"].get("labels") or {}).get(names.LABEL_SD_INSTANCE)
+        if owner and claim in _mounted(deployment):
+            found.add(f"SDInstance {owner}")
+    for other in bundles:
+        spec = other.get("spec")
+        storage = spec.get("storage") if isinstance(spec, Mapping) else None
+        if isinstance(storage, Mapping) and storage.get("existingClaim") == claim:
+            found.add(f"ModelBundle {other['metadata']['name']}")
+    return tuple(sorted(found))
+
+
+def _mounted(deployment: Object) -> set[str]:
+    pod = deployment["spec"]["template"]["spec"]
+    claims = [(volume.get("persistentVolumeClaim") or {}) for volume in pod.get("volumes") or ()]
+    return {claim["claimName"] for claim in claims if "claimName" in claim}
 
 
 async def refound(api: Api, observed: Observed) -> Observed:

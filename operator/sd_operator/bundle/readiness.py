@@ -28,6 +28,8 @@ def readiness(observed: Observed, files: list[FileDecision]) -> Verdict:
     warning = observed.warnings.get(claim["metadata"]["uid"]) if claim is not None else None
     if warning is not None:
         words = f"PersistentVolumeClaim {warning.message}"
+        if observed.bundle.spec.storage.existing_claim is not None:
+            return reconciling(warning.reason, f"spec.storage.existingClaim: {words}")
         return reconciling(warning.reason, blame.named(blame.BUNDLE, warning.reason, words))
     for status in waiting:
         if status.reason is not None and status.reason != Reason.QUEUED:

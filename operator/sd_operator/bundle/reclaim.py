@@ -3,6 +3,8 @@
 Only `reclaimPolicy: Delete` asks for work at the end, so only there is a finalizer.
 """
 
+from collections.abc import Sequence
+
 from sd_operator import names
 from sd_operator.api.bundle import ModelBundle
 from sd_operator.api.conditions import Verdict, reconciling
@@ -26,27 +28,30 @@ def has_finalizer(manifest: Object) -> bool:
     return names.FINALIZER in (manifest["metadata"].get("finalizers") or ())
 
 
-def marked(manifest: Object, *, finalizer: bool) -> Object:
-    """The bundle's metadata as far as it is ours: with the finalizer, or without."""
-    metadata = manifest["metadata"]
-    own = {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]}
-    return {
-        "apiVersion": manifest["apiVersion"],
-        "kind": manifest["kind"],
-        "metadata": {**own, "finalizers": [names.FINALIZER]} if finalizer else own,
-    }
+def finalizers(manifest: Object, *, ours: bool) -> list[str]:
+    """The bundle's finalizers with ours, or without."""
+    others = [each for each in manifest["metadata"].get("finalizers") or () if each != names.FINALIZER]
+    return [*others, names.FINALIZER] if ours else others
 
 
-def waits(observed: Observed) -> Verdict | None:
-    """Why the volume cannot be deleted yet; None when nobody uses it."""
-    if not wants_finalizer(observed.bundle) or not observed.users:
+def waits(observed: Observed, holders: Sequence[str]) -> Verdict | None:
+    """Why the volume cannot be deleted yet; None when nobody uses it, or when it goes already."""
+    if doomed_claim(observed) is None or not holders:
         return None
-    some = ", ".join(observed.users[:MOST_USERS]) + (", …" if len(observed.users) > MOST_USERS else "")
+    some = ", ".join(holders[:MOST_USERS]) + (", …" if len(holders) > MOST_USERS else "")
     return reconciling(
         Reason.IN_USE,
-        f"the bundle is being deleted, and with it its volume (spec.storage.reclaimPolicy: Delete), once no "
-        f"SDInstance uses it: {some}",
+        "the bundle is being deleted, and with it its volume (spec.storage.reclaimPolicy: Delete), once "
+        f"nobody uses it: {some}",
     )
+
+
+def goes(claim: Object, holders: Sequence[str]) -> Verdict:
+    """What is said while the volume goes."""
+    words = f"PersistentVolumeClaim {claim['metadata']['name']} is being deleted, and the bundle with it"
+    if holders:
+        words += f"; it stays while pods mount it: those of {', '.join(holders[:MOST_USERS])}"
+    return reconciling(Reason.WAITING_FOR_DELETION, words)
 
 
 def doomed_claim(observed: Observed) -> Object | None:

@@ -3,9 +3,11 @@
 Safe to repeat and to stop after any write.
 """
 
+import asyncio
 import dataclasses
 import datetime
 import logging
+import math
 from collections.abc import Mapping
 
 from sd_operator import blame, claims, errors, names, pods
@@ -18,7 +20,7 @@ from sd_operator.bundle.children.claim import build_claim, size_note, size_to_as
 from sd_operator.bundle.children.job import build_job
 from sd_operator.bundle.children.pod import FetchSettings
 from sd_operator.bundle.children.upkeep import build_upkeep
-from sd_operator.bundle.observe import Observed, observe, refound
+from sd_operator.bundle.observe import Observed, holders, observe, refound
 from sd_operator.bundle.placement import Placement
 from sd_operator.bundle.readiness import readiness
 from sd_operator.bundle.status import Outcome, build_status
@@ -34,6 +36,9 @@ logger = logging.getLogger(__name__)
 WAITING_SECONDS = 10.0
 #: Seconds between two questions how far running fetches are, and so between two writes of it.
 PROGRESS_SECONDS = 5.0
+#: Seconds until what was refused is asked for again, and until a claim of others is looked at again.
+REFUSED_SECONDS = 60.0
+EXISTING_SECONDS = 60.0
 
 
 class BundleReconciler:
@@ -66,9 +71,9 @@ class BundleReconciler:
         if jobs.makes_something(observed) and not await self._lives(observed):
             # Its end was not told yet, and its Jobs go: nothing is made anew.
             return None
-        if reclaim.wants_finalizer(observed.bundle) != reclaim.has_finalizer(manifest):
-            finalizer = reclaim.wants_finalizer(observed.bundle)
-            manifest = await self._api.apply(reclaim.marked(manifest, finalizer=finalizer))
+        ours = reclaim.wants_finalizer(observed.bundle)
+        if ours != reclaim.has_finalizer(manifest):
+            manifest = await self._api.finalize(manifest, reclaim.finalizers(manifest, ours=ours))
         observed = dataclasses.replace(observed, progress=await self._ask(key, observed))
         return await self._report(manifest, observed, await self._act(observed))
 
@@ -81,15 +86,12 @@ class BundleReconciler:
             for event in events.of_files(observed.bundle, outcome):
                 await post(self._api, manifest, event)
             await announce(self._api, manifest, outcome.verdict)
-        if any(file.state == "Fetching" for file in outcome.files):
-            return min(PROGRESS_SECONDS, self._recheck)
-        unsettled = any(file.state in ("Pending", "Failed") for file in outcome.files)
-        return min(WAITING_SECONDS, self._recheck) if unsettled or outcome.leaving else self._recheck
+        return min(_patience(observed, outcome), self._recheck)
 
     async def _malformed(self, manifest: Object, error: errors.ManifestError) -> float | None:
         if _is_going(manifest):
             # Nobody can tell what its volume is: it stays.
-            await self._api.apply(reclaim.marked(manifest, finalizer=False))
+            await self._api.finalize(manifest, reclaim.finalizers(manifest, ours=False))
             return None
         verdict = stalled(Reason.INVALID_SPEC, str(error))
         if await report(self._api, manifest, malformed_status(manifest, verdict)):
@@ -98,13 +100,15 @@ class BundleReconciler:
 
     async def _reclaim(self, manifest: Object, observed: Observed) -> float | None:
         """Delete the volume, when nobody uses it, and let the bundle go."""
-        waits = reclaim.waits(observed)
-        if waits is not None:
-            outcome = Outcome(verdict=waits, files=decide.remembered(observed, waits), claim=observed.claim)
-            await self._report(manifest, observed, outcome)
-            return min(WAITING_SECONDS, self._recheck)
+        keepers = await holders(self._api, observed)
         claim = reclaim.doomed_claim(observed)
+        going = claim is not None and bool(claim["metadata"].get("deletionTimestamp"))
+        waits = None if going else reclaim.waits(observed, keepers)
+        if waits is not None:
+            await self._report(manifest, observed, self._unchanged(observed, waits))
+            return min(WAITING_SECONDS, self._recheck)
         if claim is not None:
+            await self._report(manifest, observed, self._unchanged(observed, reclaim.goes(claim, keepers)))
             for job in jobs.all_jobs(observed):
                 await self._delete(job)
             if not claim["metadata"].get("deletionTimestamp"):
@@ -117,8 +121,26 @@ class BundleReconciler:
                     uid=metadata["uid"],
                 )
             return min(WAITING_SECONDS, self._recheck)
-        await self._api.apply(reclaim.marked(manifest, finalizer=False))
+        latest = await self._api.get(
+            names.MODELBUNDLE,
+            namespace=observed.bundle.metadata.namespace,
+            name=observed.bundle.metadata.name,
+        )
+        if latest is not None and reclaim.has_finalizer(latest):
+            await self._api.finalize(latest, reclaim.finalizers(latest, ours=False))
         return None
+
+    def _unchanged(self, observed: Observed, verdict: Verdict) -> Outcome:
+        """What is said while nothing is done: only what is still known of the files."""
+        files = decide.remembered(observed, verdict)
+        stays = jobs.claim_stays(observed)
+        return Outcome(
+            verdict=verdict,
+            files=files,
+            claim=observed.claim,
+            leaving=leaving.leaving(observed, files, None) if stays else (),
+            verification=observed.bundle.status.verification if stays else None,
+        )
 
     async def _lives(self, observed: Observed) -> bool:
         metadata = observed.bundle.metadata
@@ -141,11 +163,10 @@ class BundleReconciler:
         if before is not None and (observed.now - before[0]).total_seconds() < PROGRESS_SECONDS:
             return {name: each for name, each in before[1].items() if name in running}
         uid = observed.bundle.metadata.uid
-        found = {}
-        for name, pod in running.items():
-            answer = await self._pods.progress(pod_ip=pod["status"]["podIP"], uid=uid)
-            if answer is not None:
-                found[name] = answer
+        answers = await asyncio.gather(
+            *(self._pods.progress(pod_ip=pod["status"]["podIP"], uid=uid) for pod in running.values())
+        )
+        found = {name: each for name, each in zip(running, answers, strict=True) if each is not None}
         self._progress[key] = (observed.now, found)
         return found
 
@@ -162,22 +183,18 @@ class BundleReconciler:
             refused = stalled(Reason.CHILD_REJECTED, words)
         except errors.ConflictError as error:
             refused = reconciling(Reason.WAITING_FOR_DELETION, str(error))
-        return Outcome(
-            verdict=refused,
-            files=decide.remembered(observed, refused),
-            claim=observed.claim,
-            leaving=observed.bundle.status.leaving if jobs.claim_stays(observed) else (),
-            verification=observed.bundle.status.verification,
-        )
+        return self._unchanged(observed, refused)
 
     async def _fetch(self, observed: Observed) -> Outcome:
         claim, note = await self._settle_claim(observed)
         observed = dataclasses.replace(observed, claim=claim)
         news = upkeep.found(observed)
-        decisions = await self._settle_files(observed, upkeep.damaged(news))
-        files = [decision.status for decision in decisions]
-        for job in jobs.obsolete_jobs(observed, frozenset(str(file.job) for file in files)):
+        wished = frozenset(jobs.job_name(observed, file) for file in observed.bundle.spec.files)
+        # First: what is done counts against a quota, too.
+        for job in jobs.obsolete_jobs(observed, wished):
             await self._delete(job)
+        decisions = await self._settle_files(observed, upkeep.damaged(news))
+        files = leaving.carried(observed, [decision.status for decision in decisions])
         gone = leaving.leaving(observed, files, news.kept if news is not None else None)
         trouble = await self._keep_up(observed, upkeep.wish(observed, files, gone), news)
         notes = [note for note in (note, trouble) if note is not None]
@@ -217,16 +234,32 @@ class BundleReconciler:
             wish = self._job(observed, file)
             live = observed.jobs.get(wish["metadata"]["name"])
             decision = decide.decide_file(observed, file, stamped(wish), damaged)
-            if decision.action is decide.Action.CREATE and slots <= 0:
+            cleaner = upkeep.at_work_on(observed, file)
+            if decision.action is decide.Action.CREATE and cleaner is not None:
+                decision = decide.held_back(decision, cleaner)
+            elif decision.action is decide.Action.CREATE and slots <= 0:
                 decision = decide.queued(decision, observed.bundle.spec.fetch.parallelism)
-            elif decision.action in (decide.Action.CREATE, decide.Action.ADOPT):
+            else:
                 slots -= decision.action is decide.Action.CREATE
-                await settle(self._api, wish, live)
-            elif decision.action is decide.Action.REPLACE and live is not None:
-                # Created anew by the next pass, which the deletion itself wakes.
-                await self._delete(live)
+                decision = await self._settle_job(decision, wish, live)
             decisions.append(decision)
         return decisions
+
+    async def _settle_job(
+        self, decision: decide.FileDecision, wish: Object, live: Object | None
+    ) -> decide.FileDecision:
+        """Do what was decided; a Job that is refused is told at its file, and the other files go on."""
+        try:
+            if decision.action is decide.Action.REPLACE and live is not None:
+                # Created anew by the next pass, which the deletion itself wakes.
+                await self._delete(live)
+            elif decision.action in (decide.Action.CREATE, decide.Action.ADOPT) or (
+                live is not None and decide.is_repairable(decision, live)
+            ):
+                await settle(self._api, wish, live)
+        except errors.RefusedError as error:
+            return decide.refused(decision, blame.named(blame.FETCH_JOB, Reason.CHILD_REJECTED, str(error)))
+        return decision
 
     def _job(self, observed: Observed, file: BundleFile) -> Object:
         live = observed.jobs.get(jobs.job_name(observed, file))
@@ -285,6 +318,18 @@ class BundleReconciler:
         await self._api.delete(
             names.JOB, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
         )
+
+
+def _patience(observed: Observed, outcome: Outcome) -> float:
+    """Seconds until the next look, where no watch tells of what comes."""
+    if any(file.state == "Fetching" for file in outcome.files):
+        return PROGRESS_SECONDS
+    if any(file.reason == Reason.CHILD_REJECTED for file in outcome.files):
+        return REFUSED_SECONDS
+    if any(file.state in ("Pending", "Failed") for file in outcome.files) or outcome.leaving:
+        return WAITING_SECONDS
+    # Claims that are not the operator's are not watched.
+    return EXISTING_SECONDS if observed.bundle.spec.storage.existing_claim else math.inf
 
 
 def _is_going(manifest: Object) -> bool:

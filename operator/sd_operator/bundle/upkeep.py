@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sd_operator import names, pods
-from sd_operator.api.bundle import FileStatus, seconds
+from sd_operator.api.bundle import BundleFile, FileStatus, seconds
 from sd_operator.api.bundle_status import LeavingFile, VerificationStatus
 from sd_operator.api.conditions import State
-from sd_operator.bundle.jobs import outcome, success
+from sd_operator.bundle.jobs import outcome, stuck_by, success
 from sd_operator.bundle.leaving import removable
 from sd_operator.bundle.observe import Observed, annotation, condition, is_finished
 from sd_operator.bundle.verdict import Failed, Kept, read_kept
@@ -68,7 +68,7 @@ def _is_written(observed: Observed, job: Object, verified: bool, kept: Kept) -> 
     status = observed.bundle.status
     known = status.verification.job if status.verification is not None else None
     told = not verified or known == job["metadata"]["name"]
-    return told and not {each.name for each in status.leaving} & set(kept.removed)
+    return told and not {each.path for each in status.leaving} & set(kept.removed)
 
 
 def damaged(news: Found | None) -> dict[str, str]:
@@ -91,9 +91,9 @@ def verification(observed: Observed, news: Found | None) -> VerificationStatus |
 
 
 def wish(observed: Observed, files: Iterable[FileStatus], gone: Iterable[LeavingFile]) -> Wish | None:
-    """What there is to do on the volume now; nothing while files are on their way or a Job is at work."""
+    """What there is to do on the volume now; nothing while files arrive or a Job is at work."""
     statuses = list(files)
-    if observed.upkeep or any(status.state in ("Pending", "Fetching") for status in statuses):
+    if observed.upkeep or any(status.state == "Fetching" for status in statuses):
         return None
     verified = [status for status in statuses if status.state == "Verified"]
     due = bool(verified) and _is_due(observed)
@@ -106,7 +106,7 @@ def wish(observed: Observed, files: Iterable[FileStatus], gone: Iterable[Leaving
         "expect": [
             {"name": status.name, "path": status.path, "sha256": status.sha256} for status in verified
         ],
-        "remove": sorted({each.name for each in leave}),
+        "remove": [{"name": each.name, "path": each.path, "sha256": each.sha256} for each in leave],
     }
     last = observed.bundle.status.verification
     occasion = [last.time if last is not None else "", *(each.since for each in leave)]
@@ -119,7 +119,7 @@ def _is_due(observed: Observed) -> bool:
     if observed.asked and observed.asked[:MOST_ASKED] != (last.requested if last is not None else None):
         return True
     interval = seconds(observed.bundle.spec.verify.interval)
-    since = pods.parse_time(last.time if last is not None else _ready_since(observed))
+    since = pods.parse_time(last.time if last is not None else _ready_since(observed) or observed.made)
     return interval > 0 and since is not None and (observed.now - since).total_seconds() >= interval
 
 
@@ -135,20 +135,49 @@ def _ready_since(observed: Observed) -> str:
 
 
 def obsolete(observed: Observed, news: Found | None) -> list[Object]:
-    """Jobs that have nothing more to tell, and those that are to be tried again."""
+    """Jobs that have nothing more to tell, those that are to be tried again, and those that would remove what
+    is in the spec again."""
     return [
         job
         for job in observed.upkeep
-        if is_finished(job)
-        and not job["metadata"].get("deletionTimestamp")
+        if not job["metadata"].get("deletionTimestamp")
         and (news is None or job is not news.job)
-        and (condition(job, "Failed") is None or _is_past(observed, job))
+        and (_is_done(observed, job) if is_finished(job) else _removes_the_wished(observed, job))
     ]
+
+
+def _is_done(observed: Observed, job: Object) -> bool:
+    return condition(job, "Failed") is None or _is_past(observed, job)
+
+
+def _removes_the_wished(observed: Observed, job: Object) -> bool:
+    return any(removes(observed, job, file) for file in observed.bundle.spec.files)
+
+
+def removes(observed: Observed, job: Object, file: BundleFile) -> bool:
+    """Whether a Job was told to remove the place of a file, as far as that is known."""
+    place = observed.bundle.place_of(file)
+    going = _request(job).get("remove") or ()
+    return any(each["path"] == place or (place is None and each["name"] == file.name) for each in going)
+
+
+def at_work_on(observed: Observed, file: BundleFile) -> str | None:
+    """The Job that may be removing the place of a file just now: it is not fetched before that is over."""
+    alive = {pods.owner_uid(pod) for pod in observed.pods if not pods.is_finished(pod)}
+    for job in observed.upkeep:
+        unfinished = not is_finished(job) or job["metadata"]["uid"] in alive
+        if unfinished and removes(observed, job, file):
+            name: str = job["metadata"]["name"]
+            return name
+    return None
 
 
 def trouble(observed: Observed) -> str | None:
     """Why the volume could not be looked after."""
     for job in observed.upkeep:
+        stuck = None if is_finished(job) else stuck_by(observed, job)
+        if stuck is not None:
+            return untended(f"{stuck.reason}: {stuck.message}")
         failed = condition(job, "Failed")
         if failed is not None:
             words = outcome(observed, job) or _failure(observed, job)

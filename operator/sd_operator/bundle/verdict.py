@@ -30,6 +30,8 @@ class Failed(Model):
     reason: str
     message: str
     retryable: bool = False
+    #: Seconds that the source asked to wait.
+    retry_after: Annotated[float | None, Field(ge=0)] = None
 
 
 class Damaged(Model):
@@ -53,7 +55,7 @@ class Kept(Model):
     state: Literal["Done"]
     intact: int = 0
     bad: tuple[Damaged, ...] = ()
-    #: Names.
+    #: Paths.
     removed: tuple[str, ...] = ()
     strays: tuple[Stray, ...] = ()
 

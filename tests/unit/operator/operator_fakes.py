@@ -96,6 +96,18 @@ class FakeCluster:
         self.remove(resource, namespace, name)
         self._count("delete", resource.kind, name)
 
+    async def finalize(self, manifest: Object, finalizers: list[str]) -> Object:
+        resource = names.BY_KIND[manifest["apiVersion"], manifest["kind"]]
+        metadata = manifest["metadata"]
+        live = self.objects.get((resource.plural, metadata["namespace"], metadata["name"]))
+        if live is None or live["metadata"]["uid"] != metadata["uid"]:
+            raise errors.ConflictError("no such object", status=404)
+        live["metadata"]["finalizers"] = list(finalizers)
+        if live["metadata"].get("deletionTimestamp") and not finalizers:
+            self.remove(resource, metadata["namespace"], metadata["name"])
+        self._count("finalize", resource.kind, metadata["name"])
+        return copy.deepcopy(live)
+
     async def scale(self, resource: Resource, *, namespace: str, name: str, replicas: int) -> None:
         live = self.objects[resource.plural, namespace, name]
         live["spec"]["replicas"] = replicas
@@ -132,8 +144,6 @@ class FakeCluster:
             if live.get("spec") != before:
                 live["metadata"]["generation"] += 1
         self._applied[(*key, subresource)] = manifest
-        if live["metadata"].get("deletionTimestamp") and not live["metadata"].get("finalizers"):
-            self.remove(resource, *key[1:])
         self._count(verb, resource.kind, metadata["name"])
         return copy.deepcopy(live)
 
@@ -254,7 +264,8 @@ class Controllers:
             for each in request["expect"]
             if request["verify"] and each["name"] in self.damaged
         ]
-        kept = {"intact": len(request["expect"]) - len(bad), "bad": bad, "removed": request["remove"]}
+        removed = [each["path"] for each in request["remove"]]
+        kept = {"intact": len(request["expect"]) - len(bad), "bad": bad, "removed": removed}
         return json.dumps({"state": "Done", "strays": self.strays, **kept})
 
     def _run_deployment(self, deployment: Object) -> None:

@@ -1,6 +1,7 @@
 """What a bundle needs and says, as tables."""
 
 import datetime
+import json
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from sd_operator.pods import Trouble
 
 SETTINGS = FetchSettings(image="operator:1", image_pull_policy="Never", hf_endpoint="https://hf.example.org")
 FAILED = '{"state":"Failed","reason":"NotFound","message":"HTTP 404","retryable":false}'
+MISMATCH = '{"state":"Failed","reason":"HashMismatch","message":"another","retryable":false}'
 UNAUTHORIZED = '{"state":"Failed","reason":"Unauthorized","message":"HTTP 401","retryable":false}'
 RETRYABLE = '{"state":"Failed","reason":"Timeout","message":"no answer","retryable":true}'
 
@@ -310,9 +312,9 @@ REMEMBERED = FileStatus(name="base", state="Verified", sha256=SHA, path="p", job
         ),
         pytest.param(
             a_job(WISH, job_failed(ago=700)),
-            (finish(a_pod(), FAILED, exit_code=2),),
+            (finish(a_pod(), MISMATCH, exit_code=2),),
             "Failed",
-            "NotFound",
+            "HashMismatch",
             "nothing",
             True,
             id="given up for good ten minutes ago",
@@ -325,6 +327,15 @@ REMEMBERED = FileStatus(name="base", state="Verified", sha256=SHA, path="p", job
             "nothing",
             False,
             id="given up, and the pods are gone",
+        ),
+        pytest.param(
+            a_job(WISH, {**job_failed(), "reason": ""}),
+            (),
+            "Failed",
+            "JobFailed",
+            "nothing",
+            False,
+            id="given up without a word",
         ),
         pytest.param(
             a_job(WISH, job_failed()),
@@ -426,6 +437,22 @@ def test_each_failure_in_a_row_doubles_the_time_until_the_next_try(count: int, s
     job = a_job(the_wish(a_bundle(), failures=count), job_failed(ago=10))
     decision = decided(job=job, pods=(finish(a_pod(), RETRYABLE, exit_code=1),))
     assert decision.status.failures == count + 1
+    retry = datetime.datetime.fromisoformat(str(decision.status.retry_at))
+    waits = (retry - datetime.datetime.now(tz=datetime.UTC)).total_seconds()
+    assert seconds - 15 < waits < seconds
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [(10, 60), (7200, 7200), (1e9, 24 * 3600)])
+def test_a_source_is_asked_no_earlier_than_it_wants(asked: float, seconds: int) -> None:
+    told = {
+        "state": "Failed",
+        "reason": "RateLimited",
+        "message": "m",
+        "retryable": True,
+        "retryAfter": asked,
+    }
+    pod = finish(a_pod(), json.dumps(told), exit_code=3)
+    decision = decided(job=a_job(WISH, job_failed(ago=10)), pods=(pod,))
     retry = datetime.datetime.fromisoformat(str(decision.status.retry_at))
     waits = (retry - datetime.datetime.now(tz=datetime.UTC)).total_seconds()
     assert seconds - 15 < waits < seconds

@@ -47,6 +47,7 @@ TRIED_AGAIN = {reason for reason, (passes, _) in FETCHER.items() if passes} | {
     "Forbidden",
     "TLS",
     "DNS",
+    "NotFound",
     "PathConflict",
     "VolumeError",
 }

@@ -14,6 +14,7 @@ from sd_operator.fetch import request as fetcher
 from sd_operator.fetch import verdict
 
 BASE = "models/Stable-diffusion/base.safetensors"
+GONE = {"name": "base", "path": BASE, "sha256": SHA}
 
 
 def status(world: World) -> dict[str, Any]:
@@ -73,22 +74,27 @@ def test_operator_and_upkeep_pod_understand_each_other() -> None:
         "bundle": "sd15",
         "verify": True,
         "expect": [{"name": "base", "path": BASE, "sha256": SHA}],
-        "remove": ["old"],
+        "remove": [{"name": "old", "path": "models/Lora/old.safetensors", "sha256": SHA}],
     }
     understood = fetcher.parse_upkeep(json.dumps(asked))
-    assert (understood.expect[0].path, understood.remove) == (BASE, ("old",))
+    assert understood.expect[0].path == BASE
+    assert [(each.name, each.path, each.sha256) for each in understood.remove] == [
+        ("old", "models/Lora/old.safetensors", SHA)
+    ]
     kept = verdict.Kept(
         intact=1,
         lost=("a",),
         altered=("b",),
-        removed=("old",),
-        strays=(verdict.Stray(name="c", path="models/Lora/c.safetensors"),),
+        removed=("models/Lora/old.safetensors",),
+        strays=(verdict.Stray(name="c", path="models/Lora/c.safetensors", sha256=SHA),),
     )
     told = read_kept({"message": verdict.encode(kept).decode(), "exitCode": 0})
     assert isinstance(told, Kept)
     assert [(each.name, each.reason) for each in told.bad] == [("a", "Lost"), ("b", "Altered")]
-    assert told.removed == ("old",)
-    assert [(each.name, each.path) for each in told.strays] == [("c", "models/Lora/c.safetensors")]
+    assert told.removed == ("models/Lora/old.safetensors",)
+    assert [(each.name, each.path, each.sha256) for each in told.strays] == [
+        ("c", "models/Lora/c.safetensors", SHA)
+    ]
 
 
 async def test_the_annotation_asks_for_a_verification_once_for_each_value(world: World) -> None:
@@ -139,7 +145,7 @@ async def test_a_file_that_left_the_spec_is_removed_after_its_grace(world: World
     age(world, ago=3605)
     await rounds(world)
     (asked,) = world.controllers.upkeep
-    assert (asked["verify"], asked["remove"]) == (False, ["base"])
+    assert (asked["verify"], asked["remove"]) == (False, [GONE])
     assert "leaving" not in status(world)
     assert "FileRemoved" in {event["reason"] for event in world.cluster.events}
 
@@ -159,7 +165,7 @@ async def test_a_file_that_an_instance_serves_is_not_removed(world: World, use: 
     instance["spec"]["checkpoint"] = other
     instance["status"].pop("models")
     await rounds(world)
-    assert [asked["remove"] for asked in world.controllers.upkeep] == [["base"]]
+    assert [asked["remove"] for asked in world.controllers.upkeep] == [[GONE]]
 
 
 async def test_a_file_that_comes_back_is_not_removed(world: World) -> None:
@@ -229,10 +235,199 @@ async def test_a_bundle_is_no_longer_ready_to_go_while_its_volume_is_in_use(worl
 
 async def test_a_bundle_that_keeps_its_volume_has_no_finalizer(world: World) -> None:
     cluster = world.cluster
-    for policy, finalizers in (("Delete", [names.FINALIZER]), ("Retain", None)):
+    for policy, finalizers in (("Delete", [names.FINALIZER]), ("Retain", [])):
         cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": policy})
         await rounds(world)
         assert cluster.one(names.MODELBUNDLE, "sd15")["metadata"].get("finalizers") == finalizers
+
+
+async def test_finalizers_of_others_stay() -> None:
+    world = a_world()
+    live = world.cluster.one(names.MODELBUNDLE, "sd15")
+    live["metadata"]["finalizers"] = ["example.org/mine", names.FINALIZER]
+    await world.settle()
+    assert live["metadata"]["finalizers"] == ["example.org/mine"]
+
+
+async def test_a_volume_that_pods_mount_whatever_the_spec_says_by_now_is_in_use(world: World) -> None:
+    cluster = world.cluster
+    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
+    cluster.edit(names.SDINSTANCE, "demo", models=[{"name": "absent"}])
+    await rounds(world)
+    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
+    await rounds(world)
+    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Reconciling", "InUse")
+    assert "SDInstance demo" in status(world)["conditions"][0]["message"]
+
+
+async def test_a_volume_that_another_bundle_uses_is_in_use(world: World) -> None:
+    cluster = world.cluster
+    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
+    cluster.remove(names.SDINSTANCE, "ns", "demo")
+    cluster.add(bundle("borrower", storage={"existingClaim": "sd15-models"}))
+    await rounds(world)
+    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
+    await rounds(world)
+    assert "ModelBundle borrower" in status(world)["conditions"][0]["message"]
+    cluster.remove(names.MODELBUNDLE, "ns", "borrower")
+    await rounds(world)
+    assert cluster.all(names.MODELBUNDLE) == []
+
+
+async def test_the_end_of_a_volume_is_told_while_it_goes(world: World) -> None:
+    cluster = world.cluster
+    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
+    await rounds(world)
+    claim = cluster.one(names.CLAIM, "sd15-models")
+    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
+    claim["metadata"]["deletionTimestamp"] = timestamp()
+    await world.bundles.reconcile(BUNDLE)
+    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Reconciling", "WaitingForDeletion")
+    assert "stays while pods mount it: those of SDInstance demo" in status(world)["conditions"][0]["message"]
+
+
+async def test_an_upkeep_that_would_remove_what_is_in_the_spec_again_is_withdrawn(world: World) -> None:
+    cluster = world.cluster
+    both = [file(), file("other", fileName="other.safetensors")]
+    cluster.edit(names.SDINSTANCE, "demo", checkpoint={"bundle": "sd15", "file": "other"})
+    cluster.one(names.SDINSTANCE, "demo")["status"].pop("models")
+    cluster.edit(names.MODELBUNDLE, "sd15", files=both[1:], removeAfter="0s")
+    await world.bundles.reconcile(BUNDLE)
+    (job,) = [job for job in cluster.all(names.JOB) if "upkeep" in job["metadata"]["name"]]
+    pod = cluster.add(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": "tidying",
+                "labels": {names.LABEL_SD_BUNDLE: "sd15"},
+                "ownerReferences": [{"uid": job["metadata"]["uid"], "controller": True}],
+            },
+            "status": {"phase": "Running"},
+        }
+    )
+    cluster.edit(names.MODELBUNDLE, "sd15", files=both)
+    await world.bundles.reconcile(BUNDLE)
+    told = {each["name"]: each.get("reason") for each in status(world)["files"]}
+    assert told["base"] == "WaitingForDeletion"
+    assert ("delete", "Job", job["metadata"]["name"]) in cluster.writes
+    assert pod["metadata"]["name"] == "tidying"
+    await rounds(world)
+    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
+    assert world.controllers.upkeep == []
+
+
+async def test_a_file_whose_place_only_its_source_knows_does_not_leave_while_it_cannot_be_had() -> None:
+    world = a_world()
+    civitai = file(source={"civitai": {"modelVersionId": 1}})
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=[civitai], removeAfter="0s")
+    await rounds(world)
+    assert status(world)["files"][0]["path"]
+    world.cluster.refuse["Job"] = errors.RefusedError("quota exceeded", status=403)
+    other = file(source={"civitai": {"modelVersionId": 2}})
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=[other], removeAfter="0s")
+    await rounds(world)
+    assert status(world)["files"][0]["reason"] == "ChildRejected"
+    assert "leaving" not in status(world)
+    del world.cluster.refuse["Job"]
+    await rounds(world)
+    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
+
+
+async def test_a_file_that_leaves_in_an_edit_that_is_refused_is_not_forgotten(world: World) -> None:
+    clash = [file("one"), file("two")]
+    for each in clash:
+        each["fileName"] = "same.safetensors"
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=clash)
+    await rounds(world)
+    assert world.verdict(names.MODELBUNDLE, "sd15")[1] == "PathConflict"
+    assert [each["path"] for each in status(world)["leaving"]] == [BASE]
+
+
+async def test_a_served_checkpoint_that_was_renamed_leaves_its_old_place(world: World) -> None:
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=[file(fileName="new.safetensors")], removeAfter="0s")
+    world.cluster.one(names.SDINSTANCE, "demo")["status"]["models"]["checkpoint"]["sha256"] = "c" * 64
+    await rounds(world)
+    assert [asked["remove"] for asked in world.controllers.upkeep] == [[GONE]]
+
+
+async def test_a_job_that_is_refused_holds_up_no_other_file(world: World) -> None:
+    files = [file(), file("other", fileName="other.safetensors")]
+    world.cluster.refuse["Job"] = errors.RefusedError("exceeded quota: jobs", status=403)
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=files)
+    await rounds(world)
+    told = {each["name"]: (each["state"], each.get("reason")) for each in status(world)["files"]}
+    assert told == {"base": ("Verified", None), "other": ("Pending", "ChildRejected")}
+    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Stalled", "ChildRejected")
+
+
+async def test_a_fetch_that_cannot_start_keeps_no_turn_from_others() -> None:
+    world = a_world()
+    files = [file("a", fileName="a.safetensors"), file("b", fileName="b.safetensors")]
+    world.cluster.edit(names.MODELBUNDLE, "sd15", files=files, fetch={"parallelism": 1})
+    await world.bundles.reconcile(BUNDLE)
+    (first,) = world.cluster.all(names.JOB)
+    first["status"] = {"active": 1}
+    world.cluster.add(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": "stuck",
+                "labels": {names.LABEL_SD_BUNDLE: "sd15", names.LABEL_SD_FILE: "a"},
+                "ownerReferences": [{"uid": first["metadata"]["uid"], "controller": True}],
+            },
+            "status": {
+                "phase": "Pending",
+                "conditions": [
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": 'persistentvolumeclaim "nope" not found',
+                    }
+                ],
+            },
+        }
+    )
+    await rounds(world)
+    told = {each["name"]: each["state"] for each in status(world)["files"]}
+    assert told == {"a": "Pending", "b": "Verified"}
+    message = status(world)["conditions"][0]["message"]
+    assert message.startswith("spec.files[].source.volume.claimName: ")
+
+
+async def test_a_job_at_work_that_somebody_suspends_goes_on() -> None:
+    world = a_world()
+    await world.bundles.reconcile(BUNDLE)
+    (job,) = world.cluster.all(names.JOB)
+    job["status"] = {"active": 0}
+    job["spec"].update(suspend=True, parallelism=0)
+    await world.bundles.reconcile(BUNDLE)
+    assert (job["spec"]["suspend"], job["spec"]["parallelism"]) == (False, 1)
+
+
+async def test_an_upkeep_that_cannot_start_is_told(world: World) -> None:
+    age(world, ago=seconds("168h") + 5)
+    await world.bundles.reconcile(BUNDLE)
+    (job,) = [job for job in world.cluster.all(names.JOB) if "upkeep" in job["metadata"]["name"]]
+    job["status"] = {"active": 0}
+    job["metadata"]["creationTimestamp"] = timestamp(ago=20)
+    world.cluster.add(
+        {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": "e"},
+            "involvedObject": {"uid": job["metadata"]["uid"]},
+            "type": "Warning",
+            "reason": "FailedCreate",
+            "message": "exceeded quota: pods",
+        }
+    )
+    await rounds(world, 2)
+    ready = status(world)["conditions"][0]
+    assert ready["status"] == "True"
+    assert "FailedCreate" in ready["message"]
 
 
 async def test_a_policy_that_changes_at_the_end_decides(world: World) -> None:

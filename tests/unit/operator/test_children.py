@@ -102,7 +102,7 @@ def test_the_fetch_job() -> None:
     assert job["metadata"]["labels"].items() <= template["metadata"]["labels"].items()
     assert (fetch["image"], fetch["imagePullPolicy"]) == ("operator:1", "Never")
     assert fetch["command"] == ["python", "-m", "sd_operator.fetch"]
-    env = {item["name"]: item["value"] for item in fetch["env"]}
+    env = {item["name"]: item.get("value") for item in fetch["env"]}
     assert json.loads(env.pop("SD_FETCH_FILE")) == {
         "bundle": "sd15",
         "formatPolicy": "SafetensorsOnly",
@@ -120,6 +120,8 @@ def test_the_fetch_job() -> None:
         "SD_FETCH_PORT": "9091",
         "SD_FETCH_TOKEN_SHA256": "token-digest",
         "SD_FETCH_CONNECTIONS": "4",
+        "NODE_ADDRESS": None,
+        "SD_FETCH_REFUSED_NETWORKS": "$(NODE_ADDRESS)",
         "HF_ENDPOINT": "https://hf.example.org",
         "CIVITAI_ENDPOINT": "https://civitai.com",
     }

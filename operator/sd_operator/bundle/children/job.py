@@ -17,6 +17,7 @@ COMPONENT = "fetch"
 CREDENTIALS = "/credentials"
 SOURCES = "/sources"
 CA_FOLDER = "/etc/sd-fetch/ca"
+NODE = "NODE_ADDRESS"
 
 
 def build_job(
@@ -62,8 +63,8 @@ def _env(bundle: ModelBundle, file: BundleFile, token_sha256: str, settings: Fet
         values["SD_FETCH_CREDENTIALS"] = CREDENTIALS
     if settings.allowed_networks:
         values["SD_FETCH_ALLOWED_NETWORKS"] = ",".join(settings.allowed_networks)
-    if settings.refused_networks:
-        values["SD_FETCH_REFUSED_NETWORKS"] = ",".join(settings.refused_networks)
+    # Besides, the node that the pod runs on, which may be younger than the operator.
+    values["SD_FETCH_REFUSED_NETWORKS"] = ",".join([*settings.refused_networks, f"$({NODE})"])
     if options.ca_bundle is not None:
         values["SD_FETCH_CA_FILE"] = f"{CA_FOLDER}/{options.ca_bundle.key}"
     if options.proxy is not None:
@@ -76,7 +77,9 @@ def _env(bundle: ModelBundle, file: BundleFile, token_sha256: str, settings: Fet
             )
             if value
         }
-    return [{"name": name, "value": value} for name, value in values.items()]
+    node = {"name": NODE, "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}
+    rest = [{"name": name, "value": value} for name, value in values.items()]
+    return [rest[0], node, *rest[1:]]
 
 
 def _secrets(bundle: ModelBundle) -> list[tuple[Object, Object]]:

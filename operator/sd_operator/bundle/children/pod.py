@@ -13,7 +13,8 @@ from sd_operator.gpu_profiles import GpuSettings
 from sd_operator.manifests import Object, container_security, labels, owner_reference, pod_security
 
 CONTAINER = "fetch"
-EXIT_PERMANENT = 2
+#: Of a pod that another one of the same Job would do no better than: for good, or until a time that it names.
+EXIT_PERMANENT, EXIT_LATER = 2, 3
 RETRIES = 4
 ROOT = "/volume"
 RESOURCES: Object = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
@@ -72,6 +73,9 @@ def build(
         },
         "spec": {
             "backoffLimit": RETRIES,
+            # Said although they are the defaults: what is left out stays as somebody else set it.
+            "parallelism": 1,
+            "suspend": False,
             # Two pods must never write one file: the next starts when the last has ended.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules()},
@@ -87,7 +91,11 @@ def _failure_rules() -> list[Object]:
     return [
         {
             "action": "FailJob",
-            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [EXIT_PERMANENT]},
+            "onExitCodes": {
+                "containerName": CONTAINER,
+                "operator": "In",
+                "values": [EXIT_PERMANENT, EXIT_LATER],
+            },
         },
         # A drained node is no fault of the file's.
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
