@@ -74,7 +74,7 @@ e2e: .venv install ## End-to-end tests on the cluster, with the operator install
 	@$(PYTHON) -m pytest tests/e2e -m e2e
 test: check unit demo-test localkube-unit e2e ## Everything above: what CI runs
 
-test-soak: .venv ## What takes longer: the local cluster's life, an operator at rest, killed, and lied to (about an hour)
+test-soak: .venv ## What takes longer: the local cluster's life, an operator at rest, killed, and lied to; fetches that go wrong; fuzzing (about 100 minutes)
 	@hack/cluster down
 	@hack/localkube/test
 	@hack/install
@@ -82,6 +82,8 @@ test-soak: .venv ## What takes longer: the local cluster's life, an operator at 
 	@$(PYTHON) -m pytest tests/soak -m soak -s
 
 # --- measure ----------------------------------------------------------------------------------------------------
-.PHONY: bench-scale
+.PHONY: bench-scale bench-fetch
+bench-fetch: .venv ## A file of SIZE=8GiB by the fetcher, by curl and by huggingface_hub; the cost of a resume
+	@$(PYTHON) -m benchmarks.fetch --size $(or $(SIZE),8GiB)
 bench-scale: .venv cluster-up ## Time, cost and writes of COUNT=1000 instances on fake nodes, beside a bare script
 	@$(PYTHON) -m benchmarks.operator --count $(or $(COUNT),1000)

@@ -57,8 +57,8 @@ _NEWER_UNETS = tuple(
 # kohya joins the path of a module by "_".
 _NEWER_LORAS = re.compile(
     r"lora_unet_(?:double|single|joint)_blocks_|lora_te3_|(?:lora_)?transformer[._]"
-    r"|(?:diffusion_model\.)?(?:double|single|joint)_blocks\."
-    r"|diffusion_model\.(?:transformer_blocks|layers|blocks)\."
+    r"|(?:(?:model\.)?diffusion_model\.)?(?:double|single|joint)_blocks\."
+    r"|(?:model\.)?diffusion_model\.(?:transformer_blocks|layers|blocks)\."
 )
 # Text encoders are numbered where there are two; kohya uses LDM's names of blocks for SDXL alone; only SDXL
 # is told sizes beside the time; an attention of SD 1 and 2 has one block, of SDXL up to ten.
@@ -82,6 +82,9 @@ def detect(header: Header) -> Family:
         if any(name.startswith("conditioner.embedders.0.model.") for name in header.tensors):
             raise FamilyUnknown("the file is an SDXL refiner; a base checkpoint is needed")
         raise FamilyUnknown("the file's text encoder is none of SD15's, SD21's or SDXL's")
+    if layout is Family.SD15 and width == _CONTEXT_WIDTHS[Family.SD21]:
+        # Its text encoder with the names of transformers, as a tool that knows no other ones writes it.
+        return Family.SD21
     for family, published in _CONTEXT_WIDTHS.items():
         if width == published and family is not layout:
             raise FamilyUnknown(

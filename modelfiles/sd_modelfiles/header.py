@@ -137,6 +137,7 @@ def _no_constant(word: str) -> object:
 
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # A tensor's description holds no object and no text with braces; the longest true one is 20 digits for each
 # of the sides. The bound keeps what the JSON parser sees small, however long the header is.
 _DESCRIPTION = re.compile(r"\{[^{}]{0,2000}\}")
@@ -218,11 +219,12 @@ class _Document:
             raise self._invalid(f"expected {wanted}")
         try:
             value, self._at = _DECODER.raw_decode(self._text, self._at)
-            text = str(value)
-            # Half a surrogate pair can be escaped in JSON, and nobody can write it down again.
-            text.encode("utf-8")
         except ValueError as error:
             raise HeaderError(f"the header is not valid JSON: {str(error)[:200]}") from error
+        text = str(value)
+        # Half of a pair can be escaped in JSON, and nobody can write it down again.
+        if _SURROGATE.search(text) is not None:
+            raise HeaderError("the header is not valid JSON: a text holds half of a surrogate pair")
         return text
 
     def _expect(self, character: str, wanted: str) -> None:

@@ -43,7 +43,8 @@ def recognise(header: Header) -> ModelType | None:
     # Before checkpoints: the first ControlNets came with the whole checkpoint they belong to.
     if controlnet.variant(header) is not None:
         return ModelType.CONTROLNET
-    if any(name.startswith(UNET_PREFIX) for name in names):
+    # A LoRA may call the modules that it changes as a checkpoint does; it has none of their own weights.
+    if any(name.startswith(UNET_PREFIX) and not lora.is_change(name) for name in names):
         return ModelType.CHECKPOINT
     if lora.variant(header) is not None:
         return ModelType.LORA

@@ -19,6 +19,7 @@ _PARTS = (
     ("OFT", ("oft_blocks", "oft_diag", "oft_R")),
     ("LoRA", ("lora_down", "lora_up", "lora_A", "lora_B", "lora_linear_layer", "lora")),
 )
+_MARKS = frozenset(mark for _, marks in _PARTS for mark in marks)
 # These words are common; they mean something only below one of kohya's prefixes.
 _PREFIXED_PARTS = (
     ("GLoRA", ("a1", "a2", "b1", "b2")),
@@ -37,6 +38,12 @@ _RANKED = re.compile(
     r"|\.(?:hada_w1_b|lokr_w1_b|lokr_w2_b)$"
 )
 _GLORA = re.compile(r"a1\.weight")
+
+
+def is_change(name: str) -> bool:
+    """Whether a tensor is a part of a low-rank change, by a name that has none of kohya's prefixes."""
+    pieces = name.split(".")
+    return pieces[-1] == "alpha" or not _MARKS.isdisjoint(_unprefixed(pieces))
 
 
 def variant(header: Header) -> str | None:

@@ -5,12 +5,12 @@ of these is imported or called here; their effect is written down as `values`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 from sd_modelfiles.header import BITS, MAX_DIMENSIONS
 from sd_modelfiles.pickles.errors import PickleMalformed
-from sd_modelfiles.pickles.values import OPAQUE, Instance, Mapping, Opaque, Storage, Symbol, Tensor
+from sd_modelfiles.pickles.values import LOST, OPAQUE, Instance, Mapping, Opaque, Storage, Symbol, Tensor
 
 Name = tuple[str, str]
 Arguments = tuple[object, ...]
@@ -149,7 +149,9 @@ def _tensor_of_bytes(arguments: Arguments) -> Tensor:
     if not isinstance(found, Storage) or found.dtype is not None:
         raise PickleMalformed("a tensor is no view of a storage of bytes")
     size = BITS[dtype] // 8
-    typed = Storage(found.key, dtype, found.count // size, found.base)
+    if found.base % size:
+        raise PickleMalformed(f"a tensor of {dtype} begins within an element of its storage")
+    typed = Storage(found.key, dtype, found.count // size, found.base // size)
     return _checked(typed, dtype, offset, shape, strides, metadata)
 
 
@@ -206,6 +208,21 @@ def _opaque(arguments: Arguments) -> object:
     return OPAQUE
 
 
+def _set(arguments: Arguments) -> object:
+    """A set of the items of a list."""
+    return made_of(arguments[0]) if arguments and isinstance(arguments[0], (list, tuple)) else OPAQUE
+
+
+def made_of(items: Sequence[object]) -> Opaque:
+    """What stands for a set of these."""
+    return LOST if any(isinstance(item, Tensor) for item in items) else OPAQUE
+
+
+def _array(arguments: Arguments) -> object:
+    """An array of NumPy's without its numbers, which it is given as its state."""
+    return LOST
+
+
 _FROM_TYPE: Name = ("torch._tensor", "_rebuild_from_type_v2")
 _CALLS: dict[Name, Callable[[Arguments], object]] = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
@@ -219,12 +236,9 @@ _CALLS: dict[Name, Callable[[Arguments], object]] = {
     ("collections", "OrderedDict"): _ordered,
     # Of learning-rate schedules and other notes of trainers.
     ("collections", "Counter"): _opaque,
-    **{(module, name): _opaque for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
-    **{
-        (f"numpy.{core}.multiarray", name): _opaque
-        for core in ("core", "_core")
-        for name in ("scalar", "_reconstruct")
-    },
+    **{(module, name): _set for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _opaque for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _array for core in ("core", "_core")},
     ("numpy", "dtype"): _opaque,
     # How Python 2's and old protocols' bytes are written.
     ("_codecs", "encode"): _opaque,

@@ -1,8 +1,8 @@
 """Reads the opcodes of one pickle and writes down what they would make. Runs nothing.
 
 Python's own unpickler calls what a pickle names; this one knows a fixed list of names (allowed.py) and notes
-every other. Memory and time are bounded by `MAX_WEIGHT`, counted as values are made, whatever the pickle
-claims: a real checkpoint weighs a few MiB. Knows neither files nor what the values mean.
+every other. Memory is bounded by `MAX_WEIGHT`, counted before values are made, whatever the pickle claims;
+time by that and by the pickle's length. Knows neither files nor what the values mean.
 """
 
 import re
@@ -12,14 +12,20 @@ from collections.abc import Callable
 from sd_modelfiles.header import BITS
 from sd_modelfiles.pickles import allowed
 from sd_modelfiles.pickles.errors import PickleMalformed
-from sd_modelfiles.pickles.values import OPAQUE, Instance, Mapping, Storage, Symbol, Tensor
+from sd_modelfiles.pickles.values import OPAQUE, Instance, Mapping, Opaque, Storage, Symbol, Tensor
 
-# An estimate of the bytes that the values of one pickle take.
-MAX_WEIGHT = 64 * 1024 * 1024
-_OPCODE_WEIGHT = 16
+# An estimate of the bytes that the values of one pickle take: 8 million for a checkpoint of SDXL, 35 million
+# with smoothed weights and a trainer's state.
+MAX_WEIGHT = 34 * 1024 * 1024
+# Of a value that is there already, or that Python has once: a place on the stack.
+_KNOWN_WEIGHT = 8
+_NUMBER_WEIGHT = 40
 _VALUE_WEIGHT = 80
+# Of a text, for each of its bytes: a copy, and a text in which one wide letter makes all of them wide.
+_TEXT_WEIGHT = 5
+_TUPLE_WEIGHT = 64
 _PAIR_WEIGHT = 80
-_MEMO_WEIGHT = 100
+_MEMO_WEIGHT = 104
 
 # PyTorch writes no larger number than its magic one; the time to parse one grows with the square.
 _MAX_INTEGER_BYTES = 32
@@ -53,7 +59,6 @@ class Machine:
             step = _STEPS.get(opcode)
             if step is None:
                 raise PickleMalformed(f"byte {self._at - 1} is no opcode that PyTorch writes: {opcode:#04x}")
-            self._weigh(_OPCODE_WEIGHT)
             step(self)
 
     # Bytes
@@ -64,16 +69,20 @@ class Machine:
             raise PickleMalformed(f"protocol {protocol} is not known")
 
     def _take(self, count: int) -> bytes:
-        end = self._at + count
-        if count < 0 or end > len(self._data):
-            raise PickleMalformed("the pickle ends in the middle, or is longer than any of PyTorch's")
-        taken = self._data[self._at : end]
-        self._at = end
-        return taken
+        self._skip(count)
+        return self._data[self._at - count : self._at]
 
-    def _frame(self) -> None:
-        # Says how many bytes belong together; nothing depends on it.
-        self._take(8)
+    def _skip(self, count: int) -> None:
+        if count < 0 or self._at + count > len(self._data):
+            raise PickleMalformed("the pickle ends in the middle, or is longer than any of PyTorch's")
+        self._at += count
+
+    def _letters(self, layout: str) -> bytes:
+        """The bytes of a text, which follow their count; weighed before they are copied."""
+        count = self._number(layout)
+        self._skip(count)
+        self._weigh(_TEXT_WEIGHT * count)
+        return self._data[self._at - count : self._at]
 
     def _number(self, layout: str) -> int:
         number: int = struct.unpack(layout, self._take(struct.calcsize(layout)))[0]
@@ -117,6 +126,8 @@ class Machine:
         if not self._below:
             raise PickleMalformed(f"byte {self._at}: the pickle goes back to a mark it never made")
         items, self._stack = self._stack, self._below.pop()
+        # What is made of the items is weighed for itself.
+        self._weight -= _VALUE_WEIGHT
         return items
 
     def _discard(self) -> None:
@@ -155,25 +166,24 @@ class Machine:
 
     def _bytes(self, layout: str) -> None:
         # Nothing that is made of them is looked at.
-        self._take(self._number(layout))
-        self._push(OPAQUE)
+        self._skip(self._number(layout))
+        self._push(OPAQUE, _KNOWN_WEIGHT)
 
     def _text(self, layout: str) -> None:
-        raw = self._take(self._number(layout))
-        self._push(_decoded(raw), _VALUE_WEIGHT + 4 * len(raw))
+        self._push(_decoded(self._letters(layout)))
 
     def _old_text(self, layout: str) -> None:
         """Python 2 wrote its bytes like its texts."""
-        raw = self._take(self._number(layout))
+        raw = self._letters(layout)
         try:
-            self._push(_decoded(raw), _VALUE_WEIGHT + 4 * len(raw))
+            self._push(_decoded(raw))
         except PickleMalformed:
             self._push(OPAQUE)
 
     # Containers
 
     def _tuple(self, items: list[object]) -> None:
-        self._push(tuple(items), _VALUE_WEIGHT + 8 * len(items))
+        self._push(tuple(items), _TUPLE_WEIGHT + 8 * len(items))
 
     def _tuple_of(self, count: int) -> None:
         items = [self._pop() for _ in range(count)]
@@ -184,7 +194,7 @@ class Machine:
         if isinstance(target, list):
             self._weigh(16 * len(items))
             target.extend(items)
-        elif target is not OPAQUE:
+        elif not isinstance(target, Opaque):
             raise PickleMalformed(f"byte {self._at}: something is appended to what is no list")
 
     def _set_items(self, items: list[object]) -> None:
@@ -194,7 +204,7 @@ class Machine:
         if isinstance(target, Mapping):
             self._weigh(_PAIR_WEIGHT * len(items))
             target.pairs.extend(zip(items[::2], items[1::2], strict=True))
-        elif target is not OPAQUE:
+        elif not isinstance(target, Opaque):
             raise PickleMalformed(f"byte {self._at}: a key is given to what is no dictionary")
 
     def _dictionary(self) -> None:
@@ -211,7 +221,7 @@ class Machine:
     def _get(self, index: int) -> None:
         if index not in self._memo:
             raise PickleMalformed(f"byte {self._at}: value {index} was never memoized")
-        self._push(self._memo[index], 8)
+        self._push(self._memo[index], _KNOWN_WEIGHT)
 
     def _put(self, index: int) -> None:
         self._weigh(_MEMO_WEIGHT)
@@ -231,7 +241,8 @@ class Machine:
         symbol = Symbol(module, name)
         permitted = allowed.is_allowed(symbol)
         self._note(symbol.words, permitted)
-        self._push(symbol if permitted else OPAQUE)
+        # Itself and its two texts.
+        self._push(symbol if permitted else OPAQUE, 3 * _VALUE_WEIGHT)
 
     def _note(self, words: str, permitted: bool) -> None:
         if len(self.symbols) < _MAX_SYMBOLS:
@@ -260,7 +271,7 @@ class Machine:
 
     def _reduce(self) -> None:
         arguments, function = self._pop(), self._pop()
-        if function is OPAQUE:
+        if isinstance(function, Opaque):
             self._push(OPAQUE)
             return
         if not isinstance(function, Symbol) or not isinstance(arguments, tuple):
@@ -272,7 +283,7 @@ class Machine:
     def _new(self) -> None:
         self._pop()
         symbol = self._pop()
-        if symbol is OPAQUE:
+        if isinstance(symbol, Opaque):
             self._push(OPAQUE)
         elif isinstance(symbol, Symbol):
             self._push(allowed.make(symbol))
@@ -289,7 +300,7 @@ class Machine:
         target = self._top()
         if isinstance(target, Instance):
             target.state = state
-        elif not isinstance(target, (Mapping, Tensor)) and target is not OPAQUE:
+        elif not isinstance(target, (Mapping, Tensor, Opaque)):
             raise PickleMalformed(f"byte {self._at}: something is given a state that has none")
 
     def _persistent(self) -> None:
@@ -299,8 +310,15 @@ class Machine:
         self._push(found, 2 * _VALUE_WEIGHT + _MEMO_WEIGHT)
 
     def _frozen_set(self) -> None:
-        self._to_mark()
-        self._push(OPAQUE)
+        self._push(allowed.made_of(self._to_mark()))
+
+    def _add_to_set(self) -> None:
+        items = self._to_mark()
+        if self._top() is OPAQUE:
+            self._pop()
+            self._push(allowed.made_of(items))
+        else:
+            self._append(items)
 
 
 def _decoded(raw: bytes) -> str:
@@ -314,20 +332,21 @@ _STOP = ord(".")
 _Step = Callable[[Machine], None]
 _STEPS: dict[int, _Step] = {
     0x80: Machine._protocol,
-    0x95: Machine._frame,
+    # How many bytes belong together; nothing depends on it.
+    0x95: lambda m: m._skip(8),
     ord("("): Machine._mark,
     ord("0"): Machine._discard,
     ord("1"): Machine._drop_to_mark,
     ord("2"): Machine._duplicate,
     # Plain values
-    ord("N"): lambda m: m._push(None),
-    0x88: lambda m: m._push(True),
-    0x89: lambda m: m._push(False),
+    ord("N"): lambda m: m._push(None, _KNOWN_WEIGHT),
+    0x88: lambda m: m._push(True, _KNOWN_WEIGHT),
+    0x89: lambda m: m._push(False, _KNOWN_WEIGHT),
     ord("I"): Machine._integer_line,
     ord("L"): Machine._integer_line,
-    ord("J"): lambda m: m._push(m._number("<i")),
-    ord("K"): lambda m: m._push(m._number("<B")),
-    ord("M"): lambda m: m._push(m._number("<H")),
+    ord("J"): lambda m: m._push(m._number("<i"), _NUMBER_WEIGHT),
+    ord("K"): lambda m: m._push(m._number("<B"), _KNOWN_WEIGHT),
+    ord("M"): lambda m: m._push(m._number("<H"), _NUMBER_WEIGHT),
     0x8A: lambda m: m._long("<B"),
     0x8B: lambda m: m._long("<i"),
     ord("G"): Machine._float,
@@ -341,7 +360,7 @@ _STEPS: dict[int, _Step] = {
     0x8E: lambda m: m._bytes("<Q"),
     0x96: lambda m: m._bytes("<Q"),
     # Containers
-    ord(")"): lambda m: m._push(()),
+    ord(")"): lambda m: m._push((), _KNOWN_WEIGHT),
     0x85: lambda m: m._tuple_of(1),
     0x86: lambda m: m._tuple_of(2),
     0x87: lambda m: m._tuple_of(3),
@@ -355,7 +374,7 @@ _STEPS: dict[int, _Step] = {
     ord("s"): Machine._set_item,
     ord("u"): lambda m: m._set_items(m._to_mark()),
     0x8F: lambda m: m._push(OPAQUE),
-    0x90: lambda m: m._append(m._to_mark()),
+    0x90: Machine._add_to_set,
     0x91: Machine._frozen_set,
     # The memo
     ord("g"): lambda m: m._get(m._index_line()),

@@ -17,8 +17,8 @@ from sd_modelfiles.pickles.values import Mapping, Storage
 
 ZIP, LEGACY = "torch zip", "torch legacy"
 
-# That of a large checkpoint with its trainer's state has a few MiB.
-MAX_PICKLE_BYTES = 16 * 1024 * 1024
+# That of a checkpoint of SDXL with smoothed weights and a trainer's state has 2 MiB.
+MAX_PICKLE_BYTES = 8 * 1024 * 1024
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001

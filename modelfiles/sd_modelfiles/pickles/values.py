@@ -57,9 +57,12 @@ class Tensor:
 
 
 class Opaque:
-    """Something that holds no tensor: a set, a device, a number of NumPy's."""
+    """Something whose inside is of no interest."""
 
     __slots__ = ()
 
 
+# It holds no tensor: a device, a number of NumPy's, a set of words.
 OPAQUE: Final = Opaque()
+# It holds numbers that have no name, or are none of PyTorch's: an array of NumPy's, a set of tensors.
+LOST: Final = Opaque()

@@ -18,10 +18,9 @@ def of_files(bundle: ModelBundle, outcome: Outcome) -> Iterator[Story]:
             yield story
     stored = {each.path: each for each in bundle.status.leaving}
     now = {each.path: each for each in outcome.leaving}
-    for path in now.keys() - stored.keys():
+    for path in sorted(now.keys() - stored.keys()):
         yield Story("FileLeft", _words(now[path], "left the spec; it is removed after spec.removeAfter"))
-    present = {status.path for status in outcome.files}
-    for path in stored.keys() - now.keys() - present:
+    for path in sorted(stored.keys() & set(outcome.removed)):
         yield Story("FileRemoved", _words(stored[path], "was removed from the volume"))
 
 

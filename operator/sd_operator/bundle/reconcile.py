@@ -204,6 +204,7 @@ class BundleReconciler:
             claim=claim,
             leaving=gone,
             verification=upkeep.verification(observed, news),
+            removed=news.kept.removed if news is not None else (),
         )
 
     async def _settle_claim(self, observed: Observed) -> tuple[Object, str | None]:

@@ -28,6 +28,8 @@ class Outcome:
     claim: Mapping[str, Any] | None
     leaving: tuple[LeavingFile, ...] = ()
     verification: VerificationStatus | None = None
+    #: Paths of files that were removed from the volume since the stored status.
+    removed: tuple[str, ...] = ()
 
 
 def build_status(observed: Observed, outcome: Outcome, *, time: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import httpx
 
 from sd_operator.fetch import errors
 from sd_operator.fetch.errors import FetchError
-from sd_operator.fetch.network.client import secret_of
+from sd_operator.fetch.network.client import secret_of, were_withheld
 from sd_operator.fetch.network.failing import failing
 from sd_operator.fetch.sources.location import Location
 
@@ -99,6 +99,11 @@ def credentials_advice(response: httpx.Response) -> str:
     """What to do about an answer that asks for (other) credentials."""
     # With the port, if it is not the usual one: a Secret must name it too.
     secret, host = secret_of(response), response.url.netloc.decode()
+    if secret is None and were_withheld(response):
+        return (
+            f"it asks for credentials, and after a redirect none are sent over plain http to another host, "
+            f"which is {host}; give an https:// address, or one at {host} itself"
+        )
     if secret is None:
         return (
             f"it asks for credentials, and no Secret of spec.credentialSecrets has some for the host {host}; "
@@ -124,12 +129,6 @@ def beginning(response: httpx.Response, identity: str, *, limit: int) -> bytes:
                 )
     response.close()
     return bytes(found[: limit + 1])
-
-
-def total_of_unsatisfied(response: httpx.Response) -> int | None:
-    """The size of the file, as an answer 416 tells it to whoever asked for bytes beyond its end."""
-    match = re.fullmatch(r"bytes \*/(\d{1,18})", response.headers.get("content-range", ""))
-    return int(match[1]) if match is not None else None
 
 
 def _is_elsewhere(response: httpx.Response) -> bool:

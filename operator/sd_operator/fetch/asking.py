@@ -31,9 +31,17 @@ class Asking:
     patience: Patience
 
     def send(
-        self, span: Span | None = None, *, etag: str | None = None, to: "Place | None" = None
+        self,
+        span: Span | None = None,
+        *,
+        etag: str | None = None,
+        to: "Place | None" = None,
+        pace: Pace | None = None,
     ) -> httpx.Response:
-        """The answer to a GET, its body unread; for a span if the file is still the etag's. To be closed."""
+        """The answer to a GET, its body unread; for a span if the file is still the etag's. To be closed.
+
+        With a pace the time that the source takes to answer counts, too.
+        """
         headers = {}
         if span is not None:
             headers["Range"] = f"bytes={span.start}-{span.end - 1}"
@@ -41,17 +49,31 @@ class Asking:
                 headers["If-Range"] = etag
         url, extensions = (self.location.url, None) if to is None else (to.url, dict(to.extensions))
         request = self.client.build_request("GET", url, headers=headers, extensions=extensions)
+        asked = time.monotonic()
         with network.failing(self.location.identity):
-            return self.client.send(request, stream=True)
+            response = self.client.send(request, stream=True)
+        if pace is not None and not pace.keeps(0, time.monotonic() - asked):
+            response.close()
+            raise self._too_slow(pace)
+        return response
+
+    def pace(self) -> Pace:
+        """What is asked of one connection."""
+        return Pace(least=self.patience.slowest_rate, window=self.patience.slow_seconds)
 
     def chunks(
-        self, response: httpx.Response, *, reached: Callable[[], int], limit: int | None = None
+        self,
+        response: httpx.Response,
+        *,
+        reached: Callable[[], int],
+        limit: int | None = None,
+        pace: Pace | None = None,
     ) -> Iterator[bytes]:
         """The body as it arrives (64 KiB at most at a time): nothing waits that a lost connection would cost.
 
         With a limit no more bytes than that: what a server sends beyond what it was asked for is left.
         """
-        pace = Pace(least=self.patience.slowest_rate, window=self.patience.slow_seconds)
+        pace = pace or self.pace()
         body = response.iter_raw()
         left = limit
         # A body that ends where it should is read to its end, which leaves the connection for the next.
@@ -63,16 +85,19 @@ class Asking:
             if chunk is None:
                 return
             if not pace.keeps(len(chunk), time.monotonic() - asked):
-                raise FetchError(
-                    errors.TIMEOUT,
-                    f"{self.location.identity} sent fewer than {pace.least:.0f} bytes per second over "
-                    f"{pace.window:.0f} s",
-                    retryable=True,
-                )
+                raise self._too_slow(pace)
             if left is not None:
                 chunk = chunk[:left]
                 left -= len(chunk)
             yield chunk
+
+    def _too_slow(self, pace: Pace) -> FetchError:
+        return FetchError(
+            errors.TIMEOUT,
+            f"{self.location.identity} sent fewer than {pace.least:.0f} bytes per second over "
+            f"{pace.window:.0f} s",
+            retryable=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)

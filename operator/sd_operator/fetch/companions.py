@@ -5,6 +5,7 @@ They are extras: whatever goes wrong with one is logged and costs only that one.
 
 import contextlib
 import logging
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import PurePosixPath
 import httpx
 
 from sd_modelfiles import manifest
-from sd_operator.fetch import network, partial
+from sd_operator.fetch import network, notes, partial
 from sd_operator.fetch.errand import Errand
 from sd_operator.fetch.errors import INTERRUPTED, FetchError
 from sd_operator.fetch.sources import Companion, Location
@@ -50,20 +51,12 @@ def gather(errand: Errand, location: Location) -> list[Brought]:
 
 def write(errand: Errand, path: str, brought: list[Brought]) -> tuple[str, ...]:
     """Put them beside the file at the path; their paths. The caller holds the manifest's lock."""
-    listed = manifest.load(errand.root)
-    entry = listed.at(path)
-    mine = entry.companions if entry is not None else ()
     written = []
-    for each in brought:
-        beside = str(PurePosixPath(path).with_suffix(each.suffix))
-        target = errand.root / beside
-        if target.exists() and beside not in mine:
-            log.warning("%s exists and is left as it is", beside)
-            continue
+    for beside, each in places(errand, path, brought).items():
         temporary = partial.folder_of(errand.root) / f"{errand.key}.companion"
         try:
-            temporary.write_bytes(each.content)
-            temporary.replace(target)
+            notes.write(temporary, each.content, durably=False)
+            temporary.replace(errand.root / beside)
         except OSError as error:
             log.warning("%s cannot be written: %s", beside, error)
             with contextlib.suppress(OSError):
@@ -71,6 +64,19 @@ def write(errand: Errand, path: str, brought: list[Brought]) -> tuple[str, ...]:
             continue
         written.append(beside)
     return tuple(written)
+
+
+def places(errand: Errand, path: str, brought: list[Brought]) -> dict[str, Brought]:
+    """Where each goes that is put beside the file: what others put there stays."""
+    entry = manifest.load(errand.root).at(path)
+    mine, found = entry.companions if entry is not None else (), {}
+    for each in brought:
+        beside = str(PurePosixPath(path).with_suffix(each.suffix))
+        if beside in mine or not os.path.lexists(errand.root / beside):
+            found[beside] = each
+        else:
+            log.warning("%s exists and is left as it is", beside)
+    return found
 
 
 def _content(errand: Errand, companion: Companion, location: Location) -> bytes:

@@ -4,8 +4,8 @@ They go through the same partial file, gate and hash as those of any source. The
 one as before while its size and its time of change are.
 """
 
-import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,9 +87,20 @@ class Copy:
 
 def open_local(location: Location, path: Path, missing: Span | None, *, etag: str | None) -> LocalFile:
     """Open the file a location names; it goes on at what is missing if it is still that of the etag."""
+    # Whoever owns the claim may have put something else there since it was looked at.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     with reading(location.identity):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        state = os.fstat(descriptor)
+        descriptor = os.open(path, flags)
+        try:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
+                raise FetchError(
+                    errors.SOURCE_REFUSED,
+                    f"{location.identity}: that is no file; set source.volume.path to the path of a file",
+                )
+        except BaseException:
+            os.close(descriptor)
+            raise
     found = _etag(state)
     start = missing.start if missing is not None and etag in (None, found) else 0
     answer = Answer(start=start, total=state.st_size, etag=found, version=None)
@@ -106,17 +117,4 @@ def reading(identity: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = error.strerror or str(error)
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise FetchError(
-                errors.NOT_FOUND, f"{identity}: the file is gone; check source.volume.path"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise FetchError(
-                errors.FORBIDDEN,
-                f"{identity}: it may not be read ({what}); it must be readable for the fetcher's user "
-                "or group",
-            ) from error
-        raise FetchError(
-            errors.VOLUME_UNREACHABLE, f"{identity}: the claim does not answer: {what}", retryable=True
-        ) from error
+        raise errors.of_claim(error, identity) from error

@@ -94,9 +94,16 @@ def _read(root: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
         names = sorted(each.name for each in root.iterdir() if each.is_dir())
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise _invalid(f"the Secrets of spec.credentialSecrets cannot be read: {error.strerror}") from error
     for name in names:
-        if not name.startswith("."):
-            yield name, _values(root / name)
+        if name.startswith("."):
+            continue
+        try:
+            values = _values(root / name)
+        except OSError as error:
+            raise _invalid(f"Secret {name} cannot be read: {error.strerror}") from error
+        yield name, values
 
 
 def _values(folder: Path) -> Mapping[str, str]:

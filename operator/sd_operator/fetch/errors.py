@@ -5,7 +5,8 @@
 
 import errno
 
-# The environment does not describe a fetch. Never seen from a bundle that the API server accepted.
+# The environment does not describe a fetch; or only the fetch shows that a bundle's words do not do: the
+# source calls the file what it cannot be called on the volume, a bucket cannot be part of a host name.
 INVALID_REQUEST = "InvalidRequest"
 # A Secret of spec.credentialSecrets lacks a key, holds one that cannot be used, or names the host of another.
 CREDENTIAL_INVALID = "CredentialInvalid"
@@ -100,6 +101,22 @@ def of_volume(error: OSError) -> FetchError:
             retryable=True,
         )
     return FetchError(VOLUME_ERROR, f"the volume failed: {error.strerror or error}{where}", retryable=True)
+
+
+def of_claim(error: OSError, identity: str) -> FetchError:
+    """The same of another claim, whose file is the source: nothing of this is the volume's fault."""
+    what = error.strerror or str(error)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return FetchError(
+            NOT_FOUND, f"{identity}: there is no such file in the claim; check source.volume.path"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return FetchError(
+            FORBIDDEN,
+            f"{identity}: it may not be read ({what}): the file and its folders must be readable for the "
+            "fetcher's user or group",
+        )
+    return FetchError(VOLUME_UNREACHABLE, f"{identity}: the claim does not answer: {what}", retryable=True)
 
 
 def no_space(sentence: str) -> FetchError:

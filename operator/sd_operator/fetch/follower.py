@@ -59,9 +59,11 @@ class Follower:
 
 
 def write_back(partial: Partial, ending: threading.Event) -> None:
-    """Make the bytes durable every now and then, until the end is announced."""
+    """Make the bytes durable every now and then, and when the end is announced."""
     synced = partial.present
     while not ending.wait(_PAUSE_SECONDS):
         if partial.present - synced >= _SYNC_BYTES:
             synced = partial.present
             partial.sync()
+    if partial.present != synced:
+        partial.sync()

@@ -16,7 +16,7 @@ from sd_operator.fetch.request import File, FormatPolicy
 
 # Headers of real checkpoints stay below 1 MiB. The bound is lower than the format's own, because a parsed
 # header takes many times its size in memory.
-MAX_HEADER_BYTES = 8 * 1024 * 1024
+MAX_HEADER_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,11 @@ def needed(head: bytes) -> int:
         return headers.LENGTH_BYTES + headers.header_length(head, limit=MAX_HEADER_BYTES)
     except headers.HeaderError as error:
         raise _malformed(error) from error
+
+
+def is_cut(head: bytes) -> bool:
+    """Whether this may be the beginning of a longer file, and is too short to be judged as one."""
+    return len(head) < needed(head) and not sniff.is_pickle(head) and sniff.other_format(head) is None
 
 
 def judge(head: bytes, *, file: File, policy: FormatPolicy, name: str) -> Passed:

@@ -29,7 +29,7 @@ class Journal:
     """The counts, in memory and on the volume. Several threads may use it."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         self._counts = array("Q")
         self._lock = threading.Lock()
         self._full = 0  # segments from the first on that have every byte

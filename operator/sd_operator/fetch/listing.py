@@ -1,13 +1,31 @@
-"""A file in place, written into the manifest of its volume."""
+"""The manifest of a volume as fetches and upkeep write it, one file in place after the other.
 
+A copy of its last state lies beside it, for whoever has to mend it.
+"""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sd_modelfiles import manifest
+from sd_modelfiles import manifest, place
 from sd_modelfiles.describe import Description
 from sd_modelfiles.manifest import Entry, Manifest
+from sd_operator.fetch import errors, notes
 from sd_operator.fetch.errand import Errand
+from sd_operator.fetch.errors import FetchError
+from sd_operator.fetch.stopping import Stop
 from sd_operator.fetch.verdict import Verified
+
+# Whoever holds the lock renames and writes a few small files; longer means that its node or storage hangs.
+_LOCK_SECONDS = 60.0
+_LOCK_POLL_SECONDS = 0.05
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +45,61 @@ class Whole:
 
     bytes_at: Path
     found: Found
+
+
+@contextmanager
+def volume_faults() -> Iterator[None]:
+    """Tell errors of the volume and of its manifest as those of a fetch."""
+    try:
+        yield
+    except manifest.ManifestError as error:
+        raise FetchError(
+            errors.VOLUME_ERROR,
+            f"{error}; if a later version of the operator wrote it, update the operator; if it is damaged, "
+            "put manifest.json.bak, the copy beside it, in its place, or remove it and every file that "
+            "bundles have fetched to the volume",
+        ) from error
+    except OSError as error:
+        raise errors.of_volume(error) from error
+
+
+@contextmanager
+def locked(root: Path, stop: Stop, *, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lock of the manifest's writers; a stop ends the waiting, and so does time."""
+    folder = root / place.OWN_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor, end = os.open(folder / "lock", flags, 0o666), time.monotonic() + seconds
+    try:
+        while not _is_ours(descriptor):
+            if time.monotonic() >= end:
+                raise FetchError(
+                    errors.VOLUME_UNREACHABLE,
+                    f"another process has held the lock of the volume's manifest for {seconds:.0f} s",
+                    retryable=True,
+                )
+            stop.sleep(_LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_ours(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def save(root: Path, listed: Manifest) -> None:
+    """Replace the manifest. The caller holds its lock."""
+    manifest.save(root, listed)
+    path = manifest.path_in(root)
+    try:
+        notes.write(path.with_suffix(".json.bak"), path.read_bytes(), durably=True)
+    except OSError as error:
+        log.warning("the copy of the manifest could not be written: %s", error)
 
 
 def record(errand: Errand, path: str, found: Found) -> Verified:
@@ -49,9 +122,9 @@ def record(errand: Errand, path: str, found: Found) -> Verified:
         companions = dict.fromkeys((*before.companions, *found.companions))
         entry = replace(entry, companions=tuple(companions))
         if before.sha256 == found.sha256:
-            entry = replace(entry, owners=tuple(sorted({*before.owners, errand.owner})))
+            entry = _joined(errand, before, entry)
     if before != entry:
-        manifest.save(errand.root, listed.with_entry(entry))
+        save(errand.root, listed.with_entry(entry))
     return Verified(
         path=path,
         size=entry.size,
@@ -62,6 +135,28 @@ def record(errand: Errand, path: str, found: Found) -> Verified:
         source_sha256=entry.source_sha256 or None,
         source=entry.source,
         shared=_is_shared(errand, listed, entry),
+    )
+
+
+def gives_way(owner: str, errand: Errand) -> bool:
+    """Whether an owner of the file's place has lost it: another file of a bundle that names its places.
+
+    The operator lets no two files of a bundle have one place. What a source calls a file it does not know.
+    """
+    same = owner.rpartition("/")[0] == errand.request.bundle
+    return same and owner != errand.owner and errand.file.file_name is not None
+
+
+def _joined(errand: Errand, before: Entry, entry: Entry) -> Entry:
+    """The entry of a file that is listed already: its owners are more, and nothing known of it is lost."""
+    staying = (owner for owner in before.owners if not gives_way(owner, errand))
+    return replace(
+        entry,
+        owners=tuple(sorted({*staying, errand.owner})),
+        # The words of one owner may not be those of the other, and what the file shows is not shown to both.
+        family=entry.family or before.family,
+        rank=before.rank if entry.rank is None else entry.rank,
+        source_sha256=entry.source_sha256 or before.source_sha256,
     )
 
 

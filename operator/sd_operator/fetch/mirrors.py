@@ -49,7 +49,13 @@ def _together(failures: Sequence[FetchError]) -> FetchError:
         first.reason,
         f"{_short(first.message, _FIRST_CHARACTERS)}; the mirrors failed, too: {said}",
         retryable=any(each.retryable for each in failures),
+        retry_after=_soonest(failures),
     )
+
+
+def _soonest(failures: Sequence[FetchError]) -> float | None:
+    """When one of them may be asked again: a source that wants an hour does not hold up its mirrors."""
+    return min((each.retry_after or 0.0 for each in failures if each.retryable), default=0.0) or None
 
 
 def _short(text: str, length: int) -> str:

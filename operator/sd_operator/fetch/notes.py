@@ -6,10 +6,11 @@
 import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sd_modelfiles import manifest
+from sd_modelfiles import manifest, place
+from sd_modelfiles.kinds import ModelType
 from sd_operator.fetch.journal import Span
 
 
@@ -29,6 +30,8 @@ class Notes:
     # Set when the file is whole and verified, just before it is put in place.
     sha256: str | None = None
     source_sha256: str = ""  # of the bytes it was converted from
+    path: str = ""  # where it goes, relative to the root of the volume
+    companions: tuple[str, ...] = ()  # and what is put beside it
 
 
 def load(path: Path) -> Notes | None:
@@ -45,9 +48,16 @@ def load(path: Path) -> Notes | None:
 
 def save(path: Path, notes: Notes, *, durably: bool) -> None:
     """Replace the notes. Durably: before anything that is done next, also if the node crashes."""
-    temporary = path.with_suffix(".json.new")
-    with temporary.open("w") as file:
-        file.write(json.dumps(asdict(notes)))
+    write(path, json.dumps(asdict(notes)).encode(), durably=durably)
+
+
+def write(path: Path, content: bytes, *, durably: bool) -> None:
+    """Replace a small file by rename."""
+    temporary = path.with_name(f"{path.name}.new")
+    # A link that somebody left there must not lead the bytes elsewhere.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+        file.write(content)
         if durably:
             file.flush()
             os.fsync(file.fileno())
@@ -68,6 +78,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "boot_id": str,
     "sha256": (str, type(None)),
     "source_sha256": str,
+    "path": str,
+    "companions": list,
 }
 
 
@@ -80,4 +92,14 @@ def _understood(document: Any) -> Notes:
     spans = tuple(Span(int(start), int(end)) for start, end in document.pop("synced", []))
     if any(not 0 <= span.start < span.end for span in spans):
         raise ValueError("synced")
-    return Notes(**document, synced=spans)
+    companions = tuple(str(path) for path in document.pop("companions", []))
+    # They may be removed by these names.
+    if not all(_is_of_models(path) for path in (document.get("path", ""), *companions) if path):
+        raise ValueError("path")
+    return Notes(**document, synced=spans, companions=companions)
+
+
+def _is_of_models(path: str) -> bool:
+    """Whether a path is one of a file right in the folder of a type."""
+    parts = PurePosixPath(path)
+    return ".." not in parts.parts and parts.parent in [place.folder_of(each) for each in ModelType]

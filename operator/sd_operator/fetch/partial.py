@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,17 @@ from sd_operator.fetch.stopping import Stop
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-_SUFFIXES = (".part", ".journal", ".converted", ".link", ".companion", ".json", ".json.new")
+_SUFFIXES = (
+    ".part",
+    ".journal",
+    ".converted",
+    ".link",
+    ".companion",
+    ".companion.new",
+    ".json",
+    ".json.new",
+)
+_LOCK_SUFFIX = ".lock"
 # A file name has 255 bytes; a bundle's name alone may have 253.
 _KEY_LENGTH = 200
 
@@ -54,29 +65,67 @@ def forget(root: Path, key: str) -> None:
         (folder_of(root) / f"{key}{suffix}").unlink(missing_ok=True)
 
 
+def ages(root: Path) -> dict[str, float]:
+    """For how many seconds each download has been left alone, by key; those that are only a lock, too."""
+    newest: dict[str, float] = {}
+    locks: dict[str, float] = {}
+    now = time.time()
+    for path in _files(root):
+        suffix = next((each for each in (*_SUFFIXES, _LOCK_SUFFIX) if path.name.endswith(each)), None)
+        if suffix is None:
+            continue
+        try:
+            age = now - path.lstat().st_mtime
+        except FileNotFoundError:
+            continue
+        key, found = path.name.removesuffix(suffix), locks if suffix == _LOCK_SUFFIX else newest
+        found[key] = min(age, found.get(key, age))
+    return locks | newest
+
+
+def _files(root: Path) -> list[Path]:
+    try:
+        return sorted(folder_of(root).iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def forget_lock(root: Path, key: str) -> None:
+    """Remove the lock as well. The caller holds it, and nothing is left of the download."""
+    _lock_of(root, key).unlink(missing_ok=True)
+
+
 @contextmanager
 def locked(root: Path, key: str, stop: Stop) -> Iterator[None]:
     """Hold the file's lock: of two fetches of one file, the second waits and then finds the work done."""
-    with _lock_file(root, key) as descriptor:
-        if not _try_lock(descriptor):
-            log.info("another fetch of %s is running; waiting for it to end", key)
-            with stop.interruptible():
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+    while True:
+        with _lock_file(root, key) as descriptor:
+            if not _try_lock(descriptor):
+                log.info("another fetch of %s is running; waiting for it to end", key)
+                with stop.interruptible():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Upkeep removes old locks: one that is not there any more keeps nobody out.
+            if _is_at(_lock_of(root, key), descriptor):
+                yield
+                return
 
 
 @contextmanager
 def locked_if_free(root: Path, key: str) -> Iterator[bool]:
     """Hold the file's lock unless a fetch has it."""
     with _lock_file(root, key) as descriptor:
-        yield _try_lock(descriptor)
+        yield _try_lock(descriptor) and _is_at(_lock_of(root, key), descriptor)
+
+
+def _lock_of(root: Path, key: str) -> Path:
+    return folder_of(root) / f"{key}{_LOCK_SUFFIX}"
 
 
 @contextmanager
 def _lock_file(root: Path, key: str) -> Iterator[int]:
-    folder = folder_of(root)
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    path = _lock_of(root, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         yield descriptor
     finally:
@@ -89,6 +138,13 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 class Withdrawn(Exception):
@@ -106,8 +162,10 @@ class Partial:
         self._boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
         self._noting = threading.Lock()
         self._closed = False
+        self._restarts = 0
         self.notes = Notes(owner=owner)
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(self.path, flags, 0o666)
         self._journal = Journal(folder / f"{key}.journal")
         self.converted.unlink(missing_ok=True)
         self._take_up(notes.load(self._notes_path), owner)
@@ -154,55 +212,69 @@ class Partial:
         self, *, identity: str, etag: str | None, version: str | None, total: int | None, promise: str | None
     ) -> None:
         """Note whose bytes follow; those that are here are held to be of the same file."""
-        others = bool(self.present) and self.notes.identity != identity
-        changed = replace(
-            self.notes,
-            identity=identity,
-            etag=etag,
-            version=version or (None if others else self.notes.version),
-            total=total,
-            promise=promise,
-            mixed=self.notes.mixed or others,
-            boot_id=self._boot_id,
-        )
-        if changed != self.notes:
-            self._note(changed)
+        with self._noting:
+            others = bool(self.present) and self.notes.identity != identity
+            changed = replace(
+                self.notes,
+                identity=identity,
+                etag=etag,
+                version=version or (None if others else self.notes.version),
+                total=total,
+                promise=promise,
+                mixed=self.notes.mixed or others,
+                boot_id=self._boot_id,
+            )
+            if changed != self.notes:
+                self._note(changed)
 
     def know_total(self, total: int) -> None:
         """The size of the file became known."""
-        self._note(replace(self.notes, total=total))
+        with self._noting:
+            self._note(replace(self.notes, total=total))
 
     def writer(self) -> "Writer":
         return Writer(self._descriptor, self._journal)
 
     def sync(self) -> None:
         """Make the bytes so far survive a crash of the node."""
-        spans = tuple(self._journal.spans())
+        with self._noting:
+            spans, restarts = tuple(self._journal.spans()), self._restarts
         try:
             os.fdatasync(self._descriptor)
         except OSError:
             # What the kernel could not write it may drop: nothing since the last time is certain.
-            self._journal.cover(self.notes.synced)
+            with self._noting:
+                if not self._closed:
+                    self._journal.cover(self.notes.synced)
             raise
         with self._noting:
-            if not self._closed:
+            # Those bytes may have been forgotten meanwhile.
+            if not self._closed and restarts == self._restarts:
                 self._note(replace(self.notes, synced=spans), durably=True)
 
     def restart(self) -> None:
         """Forget the bytes. The notes go first: bytes without an etag are never gone on with."""
-        self._note(Notes(owner=self.notes.owner, identity=self.notes.identity), durably=True)
-        self._journal.cover(())
-        os.ftruncate(self._descriptor, 0)
+        with self._noting:
+            self._restarts += 1
+            self._note(Notes(owner=self.notes.owner, identity=self.notes.identity), durably=True)
+            self._journal.cover(())
+            os.ftruncate(self._descriptor, 0)
 
-    def seal(self, *, sha256: str, source_sha256: str) -> None:
+    def seal(
+        self, *, sha256: str, source_sha256: str, path: str = "", companions: tuple[str, ...] = ()
+    ) -> None:
         """Note what is about to be put in place: should the process die then, this tells whose it is."""
-        self._note(replace(self.notes, sha256=sha256, source_sha256=source_sha256), durably=True)
+        with self._noting:
+            sealed = replace(
+                self.notes, sha256=sha256, source_sha256=source_sha256, path=path, companions=companions
+            )
+            self._note(sealed, durably=True)
 
     def _take_up(self, earlier: Notes | None, owner: str) -> None:
         if earlier is None or earlier.etag is None:
             self.restart()
             return
-        self.notes = replace(earlier, owner=owner, sha256=None, source_sha256="")
+        self.notes = replace(earlier, owner=owner, sha256=None, source_sha256="", path="", companions=())
         size = os.fstat(self._descriptor).st_size
         # On the same boot there was no crash: what was written is there.
         if self._boot_id != "" and earlier.boot_id == self._boot_id:
@@ -211,6 +283,7 @@ class Partial:
             self._journal.cover(Span(span.start, min(span.end, size)) for span in earlier.synced)
 
     def _note(self, changed: Notes, *, durably: bool = False) -> None:
+        """Replace the notes. The caller holds the lock: one temporary file serves all."""
         # Notes that a crash loses cost bytes; only those that say less than the ones before must not be lost.
         notes.save(self._notes_path, changed, durably=durably)
         self.notes = changed

@@ -1,4 +1,4 @@
-"""How long a fetch keeps trying within one pod. After that the pod fails and the Job's own backoff goes on.
+"""How long a fetch keeps trying within one pod. After that its Job, or the operator, goes on.
 
 An attempt that brought new bytes is no failure of the source: only attempts in a row without progress are
 counted, so that a large file comes through a connection that breaks every minute.
@@ -26,8 +26,8 @@ class Patience:
     progress_bytes: int = 1024 * 1024  # fewer new bytes than this are no progress
     first_wait: float = 1.0  # seconds; doubles
     longest_wait: float = 30.0
-    # A source that asks for more than this is left to the Job's backoff; it is never asked earlier than it
-    # wants.
+    # For a source that asks for more than this no pod waits: the verdict tells the operator when the source
+    # may be asked again.
     longest_retry_after: float = 120.0
     # A connection that brings fewer bytes per second over so many seconds is given up for another one.
     slowest_rate: float = 1024.0

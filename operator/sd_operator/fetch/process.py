@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from sd_operator import log as logs
-from sd_operator.fetch import settings, verdict
+from sd_operator.fetch import errors, settings, verdict
 from sd_operator.fetch.errors import FetchError
 from sd_operator.fetch.settings import Settings
 from sd_operator.fetch.stopping import Stop
@@ -41,3 +41,12 @@ def _outcome(work: Callable[[Settings, Stop], Verified | Kept], stop: Stop) -> V
         return work(known, stop)
     except FetchError as error:
         return error
+    # Nobody foresaw it. A verdict all the same: without one the pod's end explains nothing.
+    except Exception as error:
+        log.exception("the fetcher failed in a way that nobody foresaw")
+        return FetchError(
+            errors.SERVER_ERROR,
+            f"the fetcher failed in a way that nobody foresaw ({type(error).__name__}); "
+            "the log of its pod says more",
+            retryable=True,
+        )

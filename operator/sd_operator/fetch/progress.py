@@ -4,6 +4,7 @@ What is asked here must never hold up or fail the fetch: it is answered by threa
 time, from numbers that the fetch leaves behind.
 """
 
+import contextlib
 import hashlib
 import hmac
 import http.server
@@ -28,7 +29,7 @@ from sd_operator.fetch.errors import FetchError
 _RATE_SECONDS = 10.0
 _SAMPLE_SECONDS = 0.5
 _REPORT_SECONDS = 10.0
-# Whoever asks gets so long for it, and so many may ask at once.
+# Whoever asks gets so long for all of it, and so many may ask at once.
 _ASKING_SECONDS = 5.0
 _ASKING = 8
 _POLL_SECONDS = 0.1
@@ -116,13 +117,15 @@ class Progress:
 
 
 @contextmanager
-def serving(progress: Progress, *, port: int, token_sha256: str) -> Iterator[int]:
+def serving(
+    progress: Progress, *, port: int, token_sha256: str, seconds: float = _ASKING_SECONDS
+) -> Iterator[int]:
     """Answer on this port of every interface within the block; 0 for no port. Gives the port."""
     if port == 0:
         yield 0
         return
     try:
-        server = _Server(port, progress, token_sha256)
+        server = _Server(port, progress, token_sha256, seconds)
     except OSError as error:
         log.warning("progress cannot be asked for on port %d: %s", port, error)
         yield 0
@@ -143,10 +146,12 @@ class _Server(http.server.ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, port: int, progress: Progress, token_sha256: str) -> None:
+    def __init__(self, port: int, progress: Progress, token_sha256: str, seconds: float) -> None:
         self.progress = progress
         self.token_sha256 = token_sha256
+        self._seconds = seconds
         self._places = threading.BoundedSemaphore(_ASKING)
+        self._ends: dict[socket.socket, float] = {}  # of the connections, on the clock
         self._dual = socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if self._dual else socket.AF_INET
         super().__init__(("", port), _Handler)
@@ -161,13 +166,32 @@ class _Server(http.server.ThreadingHTTPServer):
         if not self._places.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        self._ends[request] = time.monotonic() + self._seconds
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:
+            # No thread can be had.
+            self._leave(request)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            self._leave(request)
+
+    def _leave(self, request: Any) -> None:
+        del self._ends[request]
+        self._places.release()
+
+    def service_actions(self) -> None:
+        """Called between connections, several times a second: who is slow does not keep a place."""
+        now = time.monotonic()
+        for request, end in list(self._ends.items()):
+            if now >= end:
+                # Its thread finds the connection ended; if it has closed it already, there is nothing to end.
+                with contextlib.suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("an answer about progress failed", exc_info=True)

@@ -179,13 +179,21 @@ class Expected(_Words):
     sha256: Sha256
 
 
+class Removed(_Words):
+    """What is no longer the bundle's: this content at this place, under this name."""
+
+    name: Annotated[str, Field(pattern=_LABEL)]
+    path: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_plain_path)]
+    sha256: Sha256 | Literal[""] = ""  # "" is any
+
+
 class Upkeep(_Words):
     """What to look after on a volume, for one bundle."""
 
     bundle: Annotated[str, Field(max_length=253, pattern=_OBJECT_NAME)]
     verify: bool = False  # hash the expected files; else their presence and size are enough
     expect: tuple[Expected, ...] = ()
-    remove: tuple[Annotated[str, Field(pattern=_LABEL)], ...] = ()
+    remove: tuple[Removed, ...] = ()
 
 
 def parse(text: str) -> Request:
@@ -204,6 +212,13 @@ def file_name(file: File, implied: str, *, policy: FormatPolicy) -> str:
         return file.file_name
     if policy is FormatPolicy.SCAN_PICKLE and implied.endswith(_PICKLES):
         implied = implied.rpartition(".")[0] + _SAFETENSORS
+    if policy is FormatPolicy.SAFETENSORS_ONLY and implied.endswith(_PICKLES):
+        raise errors.FetchError(
+            errors.FORMAT_REFUSED,
+            f"the source calls the file {implied[-100:]!r}, as pickles are called; set spec.formatPolicy to "
+            "ScanPickle to take pickles that hold nothing but tensors, give a safetensors file, or set "
+            "fileName if it is one",
+        )
     if not _is_name(implied, policy):
         raise errors.FetchError(
             errors.INVALID_REQUEST,

@@ -1,12 +1,10 @@
 """The bytes of an opened source, by several connections at once where it allows that.
 
-Each connection takes the next span that is missing. One that fails gives its span back and ends, and the
-others go on: a source that bears two connections is fetched by two. What makes the bytes in hand worthless,
-or is no fault of the connection, ends them all.
+Each connection brings one missing span after the other. One that fails leaves its rest to the others: a
+source that bears two connections is fetched by two. What makes the bytes in hand worthless, or is no fault of
+the connection, ends them all.
 """
 
-import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -17,7 +15,8 @@ from sd_operator.fetch.asking import Lines
 from sd_operator.fetch.errors import FetchError
 from sd_operator.fetch.journal import Span
 from sd_operator.fetch.partial import Withdrawn, Writer
-from sd_operator.fetch.probe import Changed, Opening, check_range
+from sd_operator.fetch.probe import Changed, Opening, check_range, end_of, no_such_range
+from sd_operator.fetch.supply import Claim, Supply
 
 # What the address a redirect led to answers when its signature has expired.
 _EXPIRED = (401, 403, 410)
@@ -41,8 +40,7 @@ class Streams:
         self._writer = writer
         self._total = total
         self._received = received
-        self._spans = deque(missing)
-        self._lock = threading.Lock()
+        self._supply = Supply(missing)
         self._lines = Lines()
         self._failures: list[FetchError] = []
 
@@ -50,10 +48,11 @@ class Streams:
         """What the threads of this attempt have to do."""
         if self._opening.response is not None:
             return [self._read_on]
-        return [self._take_spans] * min(connections, len(self._spans))
+        return [self._bring_spans] * min(connections, len(self._supply))
 
     def end(self) -> None:
         """Nothing is written after this."""
+        self._supply.end()
         self._lines.cut()
         self._writer.withdraw()
 
@@ -87,39 +86,48 @@ class Streams:
         if total is not None and opening.reached < total and not self._failures:
             self._failures.append(self._truncated(opening.reached))
 
-    def _take_spans(self) -> None:
-        while (span := self._next()) is not None:
-            reached = [span.start]
+    def _bring_spans(self) -> None:
+        """One connection after the other, until one fails or nothing is missing."""
+        pace = 0.0
+        while (claim := self._supply.claim(pace)) is not None:
             try:
-                self._fetch(span, reached)
+                self._bring(claim)
             except Withdrawn:
                 return
             except FetchError as failure:
                 if not failure.retryable or isinstance(failure, Changed):
                     raise
-                self._give_back(Span(reached[0], span.end), failure)
-                return
+                # Where another connection took over, this one has nothing left to fail at.
+                if not claim.is_done:
+                    self._failures.append(failure)
+                    return
+            finally:
+                self._supply.settle(claim)
+            pace = claim.rate()
 
-    def _fetch(self, span: Span, reached: list[int]) -> None:
-        opening = self._opening
-        with (
-            closing(self._asking.send(span, etag=opening.answer.etag, to=opening.place)) as response,
-            self._lines.reading(response),
-        ):
-            self._check(response, span)
-            for chunk in self._asking.chunks(
-                response, reached=lambda: reached[0], limit=span.end - span.start
+    def _bring(self, claim: Claim) -> None:
+        """In one answer; in several, of a source that sends fewer bytes at a time."""
+        opening, asking = self._opening, self._asking
+        etag, place, pace = opening.answer.etag, opening.place, asking.pace()
+        while (span := claim.rest()).start < span.end:
+            with (
+                closing(asking.send(span, etag=etag, to=place, pace=pace)) as response,
+                self._lines.reading(response),
             ):
-                self._write(reached[0], chunk)
-                reached[0] += len(chunk)
-        if reached[0] < span.end:
-            raise self._truncated(reached[0])
+                end = self._check(response, span)
+                for chunk in asking.chunks(
+                    response, reached=lambda: claim.reached, limit=end - span.start, pace=pace
+                ):
+                    if not claim.bring(chunk, self._write):
+                        return
+            if not claim.is_done and claim.reached < end:
+                raise self._truncated(claim.reached)
 
-    def _check(self, response: httpx.Response, span: Span) -> None:
-        """Whether the answer is for these bytes of this file."""
+    def _check(self, response: httpx.Response, span: Span) -> int:
+        """Hold the answer against the bytes of this file that it was asked for; where it ends."""
         opening, location = self._opening, self._asking.location
         if response.status_code == 416:
-            raise Changed(self._identity, "has no bytes where an earlier answer had some")
+            raise no_such_range(response, opening.answer.total, self._identity)
         try:
             found = answers.understand(response, location)
         except FetchError as failure:
@@ -134,20 +142,11 @@ class Streams:
                 retryable=True,
             )
         check_range(found, span, opening.answer, self._identity)
+        return end_of(response, span)
 
     def _write(self, offset: int, chunk: bytes) -> None:
         self._writer.write(offset, chunk)
         self._received(len(chunk))
-
-    def _next(self) -> Span | None:
-        with self._lock:
-            return self._spans.popleft() if self._spans else None
-
-    def _give_back(self, span: Span, failure: FetchError) -> None:
-        with self._lock:
-            self._failures.append(failure)
-            if span.start < span.end:
-                self._spans.appendleft(span)
 
     def _truncated(self, reached: int) -> FetchError:
         return FetchError(

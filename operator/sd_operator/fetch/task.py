@@ -3,12 +3,11 @@
 import logging
 
 from sd_modelfiles import manifest, place
-from sd_operator.fetch import errors, existing, formats, mirrors, partial, placing, sharing, sources
+from sd_operator.fetch import errors, existing, formats, listing, mirrors, partial, placing, sources
 from sd_operator.fetch import request as requests
 from sd_operator.fetch.download import Download
 from sd_operator.fetch.errand import Errand
 from sd_operator.fetch.errors import FetchError
-from sd_operator.fetch.listing import Found
 from sd_operator.fetch.partial import Partial
 from sd_operator.fetch.patience import persist
 from sd_operator.fetch.progress import Phase
@@ -32,16 +31,8 @@ log = logging.getLogger(__name__)
 
 def run(errand: Errand) -> Verified:
     """Fetch the file of the errand, or find it whole in place; raises FetchError."""
-    try:
-        with partial.locked(errand.root, errand.key, errand.stop):
-            found = existing.in_place(errand, existing.likely_paths(errand), promise=errand.file.sha256)
-            return found or _Fetch(errand).run()
-    except manifest.ManifestError as error:
-        raise FetchError(
-            errors.VOLUME_ERROR, f"{error}; repair it, or remove it to have every file fetched again"
-        ) from error
-    except OSError as error:
-        raise errors.of_volume(error) from error
+    with listing.volume_faults(), partial.locked(errand.root, errand.key, errand.stop):
+        return existing.before_fetch(errand) or _Fetch(errand).run()
 
 
 class _Fetch:
@@ -54,12 +45,15 @@ class _Fetch:
     def run(self) -> Verified:
         errand = self._errand
         with Partial(errand.root, errand.key, errand.owner) as kept:
+            errand.progress.reach(kept.present, kept.notes.total)
             try:
                 return mirrors.first_good(
                     errand.request.sources, lambda source: self._from_source(source, kept)
                 )
-            except FetchError:
-                if not kept.present:
+            except (FetchError, OSError):
+                # What cannot be gone on with only takes room. What is sealed may be in place already.
+                useless = not kept.present or kept.notes.etag is None
+                if useless and kept.notes.sha256 is None:
                     partial.forget(errand.root, errand.key)
                 raise
 
@@ -75,7 +69,7 @@ class _Fetch:
         path = self._path(found)
         log.info("file %s: %s to %s", errand.file.name, identity, path)
         promise = errand.file.sha256 or found.sha256
-        verified = self._on_the_volume(found, path, promise)
+        verified = self._on_the_volume(found, path, promise, kept)
         if verified is not None:
             return verified
         existing.check_path(manifest.load(errand.root), path, errand, sha256=promise)
@@ -89,10 +83,14 @@ class _Fetch:
     def _located(self, source: Source) -> Location:
         errand = self._errand
         errand.progress.phase = Phase.PROBING
-        with errand.stop.interruptible():
-            return sources.resolve(
-                source, wanted=errand.request, client=errand.client, settings=errand.settings
-            )
+        try:
+            with errand.stop.interruptible():
+                return sources.resolve(
+                    source, wanted=errand.request, client=errand.client, settings=errand.settings
+                )
+        except FetchError as failure:
+            errand.progress.failed(failure)
+            raise
 
     def _path(self, found: Location) -> str:
         """Where the file goes, from whichever source: named as the first that could be asked has it."""
@@ -101,7 +99,9 @@ class _Fetch:
         self._name = self._name or requests.file_name(file, found.file_name, policy=policy)
         return str(place.path_of(file.type, self._name))
 
-    def _on_the_volume(self, found: Location, path: str, promise: str | None) -> Verified | None:
+    def _on_the_volume(
+        self, found: Location, path: str, promise: str | None, kept: Partial
+    ) -> Verified | None:
         """The file without a download, if the volume has it: at its path or, the same bytes, at another."""
         errand = self._errand
         # Looked at before, but for what only the source could tell.
@@ -109,16 +109,7 @@ class _Fetch:
             verified = existing.in_place(errand, [path], promise=promise)
             if verified is not None:
                 return verified
-        twin = sharing.twin_of(errand, promise, besides=path) if promise is not None else None
-        if twin is None:
-            return None
-        known = Found(
-            sha256=twin.sha256,
-            description=formats.description_of(errand.root / twin.path, errand),
-            source=location.recorded(found.identity, found.version),
-            source_sha256=twin.source_sha256,
-        )
-        return placing.link(errand, path, known, errand.root / twin.path, location=found)
+        return placing.link(errand, path, promise, kept=kept, found_at=found)
 
     def _downloaded(self, source: Source, found: Location, path: str, kept: Partial) -> Verified:
         errand = self._errand
@@ -134,15 +125,16 @@ class _Fetch:
         found = download.location
         sha256, promise = download.sha256(), errand.file.sha256 or found.sha256
         if promise is not None and sha256 != promise:
-            if kept.notes.mixed:
-                # Not this source's fault alone: it is given another chance, with nothing of the others'.
+            if kept.notes.mixed or not download.asked:
+                # Not this source's fault alone: it is asked for the whole file before it is blamed.
+                errand.progress.given_up(kept.present)
                 kept.restart()
                 return self._downloaded(source, found, path, kept)
             raise self._mismatch(sha256, found)
         assert download.passed is not None
         origin = location.recorded(found.identity, kept.notes.version)
         whole = formats.finish(errand, kept, download.passed.description, sha256=sha256, source=origin)
-        return placing.put(errand, path, whole, kept=kept, location=found)
+        return placing.put(errand, path, whole, kept=kept, found_at=found)
 
     def _mismatch(self, sha256: str, found: Location) -> FetchError:
         wanted = self._errand.file.sha256

@@ -1,21 +1,21 @@
 """`python -m sd_operator.fetch.upkeep`: looks after a bundle's files on a volume; a verdict; an exit code.
 
-Says which expected files are lost or altered, and removes what left the bundle; mends nothing. A file that
+Removes what left the bundle, and says which expected files are lost or altered; mends nothing. A file that
 other bundles have too stays theirs.
 """
 
 import logging
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from sd_modelfiles import manifest
 from sd_modelfiles.manifest import Entry, Manifest
-from sd_operator.fetch import errors, hashing, partial, process, request
+from sd_operator.fetch import errors, existing, hashing, listing, partial, process, request
+from sd_operator.fetch.errand import owner_of
 from sd_operator.fetch.errors import FetchError
-from sd_operator.fetch.request import Expected, Upkeep
+from sd_operator.fetch.request import Expected, Removed, Upkeep
 from sd_operator.fetch.settings import Settings
 from sd_operator.fetch.stopping import Stop
 from sd_operator.fetch.verdict import Kept, Stray
@@ -32,14 +32,8 @@ def keep_up(known: Settings, stop: Stop) -> Kept:
     wanted = request.parse_upkeep(known.upkeep)
     if not known.root.is_dir():
         raise FetchError(errors.VOLUME_ERROR, f"SD_FETCH_ROOT: {known.root} is not a folder")
-    try:
+    with listing.volume_faults():
         return _Round(known.root, wanted, stop).go()
-    except manifest.ManifestError as error:
-        raise FetchError(
-            errors.VOLUME_ERROR, f"{error}; repair it, or remove it to have every file fetched again"
-        ) from error
-    except OSError as error:
-        raise errors.of_volume(error) from error
 
 
 class _Round:
@@ -49,9 +43,13 @@ class _Round:
         self._root = root
         self._wanted = wanted
         self._stop = stop
-        self._paths = {each.name: each.path for each in wanted.expect}
+        self._names = {each.name for each in wanted.expect}
+        self._paths = {each.path for each in wanted.expect}
 
     def go(self) -> Kept:
+        # Before the hashing, which may be cut short: what is removed makes room.
+        removed = [each.path for each in self._wanted.remove if self._remove(each)]
+        self._sweep()
         lost: list[str] = []
         altered: list[str] = []
         listed = manifest.load(self._root)
@@ -60,8 +58,6 @@ class _Round:
             fault = self._fault(each, listed.at(each.path))
             if fault is not None:
                 (lost if fault == "Lost" else altered).append(each.name)
-        removed = [name for name in self._wanted.remove if self._remove(name)]
-        self._sweep()
         return Kept(
             intact=len(self._wanted.expect) - len(lost) - len(altered),
             lost=tuple(lost),
@@ -83,70 +79,81 @@ class _Round:
             log.warning("%s is altered", path)
         return None if good else "Altered"
 
-    def _remove(self, name: str) -> bool:
-        """Give up the bundle's part in a file; False while a fetch of it runs."""
-        key = partial.key_of(self._wanted.bundle, name)
+    def _remove(self, gone: Removed) -> bool:
+        """Give up the bundle's part in a file; False while a fetch of it runs, or if it is expected."""
+        if gone.path in self._paths:
+            log.warning("%s is not removed: it is expected there", gone.path)
+            return False
+        key = partial.key_of(self._wanted.bundle, gone.name)
         with partial.locked_if_free(self._root, key) as free:
             if not free:
-                log.warning("file %s is not removed: a fetch of it is running", name)
+                log.warning("file %s is not removed: a fetch of it is running", gone.name)
                 return False
-            if name not in self._paths:
-                partial.forget(self._root, key)
-            with manifest.locked(self._root):
-                self._disown(name)
+            if gone.name not in self._names:
+                self._forget(key)
+            with listing.locked(self._root, self._stop):
+                self._disown(gone)
         return True
 
-    def _disown(self, name: str) -> None:
+    def _disown(self, gone: Removed) -> None:
         """The bytes go before their entry: a file without an entry would be in the way for ever."""
-        before = listed = manifest.load(self._root)
-        for entry in self._of(listed, name):
-            owners = tuple(owner for owner in entry.owners if owner != self._owner(name))
-            if owners:
-                listed = listed.with_entry(replace(entry, owners=owners))
-                continue
-            listed = listed.without(entry.path)
-            others = {path for other in listed.files for path in (other.path, *other.companions)}
-            for path in (entry.path, *entry.companions):
-                if path not in others:
-                    (self._root / path).unlink(missing_ok=True)
-            log.info("removed %s", entry.path)
-        if listed != before:
-            manifest.save(self._root, listed)
-
-    def _of(self, listed: Manifest, name: str) -> list[Entry]:
-        """The bundle's files of that name that are not the expected one."""
-        owner, expected = self._owner(name), self._paths.get(name)
-        return [entry for entry in listed.files if owner in entry.owners and entry.path != expected]
-
-    def _owner(self, name: str) -> str:
-        return f"{self._wanted.bundle}/{name}"
+        listed, owner = manifest.load(self._root), owner_of(self._wanted.bundle, gone.name)
+        entry = listed.at(gone.path)
+        if entry is None or owner not in entry.owners or not _is_meant(gone, entry):
+            return
+        owners = tuple(each for each in entry.owners if each != owner)
+        if owners:
+            listing.save(self._root, listed.with_entry(replace(entry, owners=owners)))
+            return
+        rest = listed.without(entry.path)
+        others = {path for other in rest.files for path in (other.path, *other.companions)}
+        for path in (entry.path, *entry.companions):
+            if path not in others:
+                (self._root / path).unlink(missing_ok=True)
+        listing.save(self._root, rest)
+        log.info("removed %s", entry.path)
 
     def _strays(self, listed: Manifest) -> Iterable[Stray]:
+        """What is the bundle's by the manifest, and neither expected nor to be removed."""
         for entry in listed.files:
             for owner in entry.owners:
                 bundle, _, name = owner.partition("/")
-                if bundle == self._wanted.bundle and self._paths.get(name) != entry.path:
-                    yield Stray(name=name, path=entry.path)
+                leaves = any(gone.name == name and _is_meant(gone, entry) for gone in self._wanted.remove)
+                if bundle == self._wanted.bundle and entry.path not in self._paths and not leaves:
+                    yield Stray(name=name, path=entry.path, sha256=entry.sha256)
 
     def _sweep(self) -> None:
-        """Remove downloads of this bundle that were left for good."""
-        folder = partial.folder_of(self._root)
-        for path in sorted(folder.glob("*.json")):
-            notes = partial.notes_of(self._root, path.stem)
-            bundle, _, name = (notes.owner if notes is not None else "").partition("/")
-            if bundle != self._wanted.bundle or partial.key_of(bundle, name) != path.stem:
+        """Remove old downloads: those of this bundle, those that nobody can go on with, and locks."""
+        for key, age in sorted(partial.ages(self._root).items()):
+            if age <= _STALE_SECONDS or not self._may_sweep(key):
                 continue
-            with partial.locked_if_free(self._root, path.stem) as free:
-                if free and name not in self._paths and _is_stale(path):
-                    log.info("removed what was left of a download of %s", name)
-                    partial.forget(self._root, path.stem)
+            self._stop.check()
+            with partial.locked_if_free(self._root, key) as free:
+                # Looked at again: a fetch may have begun and ended meanwhile.
+                if free and partial.ages(self._root).get(key, 0.0) > _STALE_SECONDS and self._may_sweep(key):
+                    log.info("removing what is left of the download %s", key)
+                    self._forget(key)
+                    partial.forget_lock(self._root, key)
+
+    def _may_sweep(self, key: str) -> bool:
+        notes = partial.notes_of(self._root, key)
+        if notes is None:
+            # Without notes that this program understands every fetch starts over.
+            return True
+        bundle, _, name = notes.owner.partition("/")
+        is_key = partial.key_of(bundle, name) == key
+        return bundle == self._wanted.bundle and is_key and name not in self._names
+
+    def _forget(self, key: str) -> None:
+        notes = partial.notes_of(self._root, key)
+        if notes is not None and notes.path not in self._paths:
+            existing.give_up_sealed(self._root, key, self._stop)
+        partial.forget(self._root, key)
 
 
-def _is_stale(path: Path) -> bool:
-    try:
-        return time.time() - path.stat().st_mtime > _STALE_SECONDS
-    except FileNotFoundError:
-        return False
+def _is_meant(gone: Removed, entry: Entry) -> bool:
+    """Whether a listed file is the one that is to go, and not another that has its place now."""
+    return gone.path == entry.path and gone.sha256 in ("", entry.sha256)
 
 
 if __name__ == "__main__":

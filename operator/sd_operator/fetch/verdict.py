@@ -4,7 +4,8 @@ The kubelet keeps 4096 bytes of a termination message; a longer one would arrive
 """
 
 import json
-from dataclasses import dataclass, replace
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ MAX_BYTES = 4096
 
 EXIT_VERIFIED = 0
 EXIT_RETRYABLE = 1
-EXIT_PERMANENT = 2  # the Job's podFailurePolicy gives up on it
+# The Job's podFailurePolicy gives up on these; the operator makes another one, when the time has come.
+EXIT_PERMANENT = 2
+EXIT_LATER = 3  # retryable, but the source wants to be left alone for longer than a Job waits
+
+# A Job waits for so long before its second pod, and longer before the others.
+_JOB_WAITS_SECONDS = 10.0
 
 # A bound for people: the message becomes a line of the bundle's status.
 _MESSAGE_CHARACTERS = 1000
@@ -39,6 +45,7 @@ class Stray:
 
     name: str  # in the bundle
     path: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +66,17 @@ def encode(outcome: Verified | Kept | FetchError) -> bytes:
         return _kept(outcome)
     message = outcome.message
     length = _MESSAGE_CHARACTERS
+    when = {} if outcome.retry_after is None else {"retryAfter": math.ceil(outcome.retry_after)}
     while True:
         shown = message if len(message) <= length else message[: length - 1] + "…"
         encoded = json.dumps(
-            {"state": "Failed", "reason": outcome.reason, "message": shown, "retryable": outcome.retryable}
+            {
+                "state": "Failed",
+                "reason": outcome.reason,
+                "message": shown,
+                "retryable": outcome.retryable,
+                **when,
+            }
         ).encode()
         if len(encoded) <= MAX_BYTES:
             return encoded
@@ -73,7 +87,9 @@ def encode(outcome: Verified | Kept | FetchError) -> bytes:
 def exit_code(outcome: Verified | Kept | FetchError) -> int:
     if not isinstance(outcome, FetchError):
         return EXIT_VERIFIED
-    return EXIT_RETRYABLE if outcome.retryable else EXIT_PERMANENT
+    if not outcome.retryable:
+        return EXIT_PERMANENT
+    return EXIT_LATER if (outcome.retry_after or 0.0) > _JOB_WAITS_SECONDS else EXIT_RETRYABLE
 
 
 def write(path: Path, outcome: Verified | Kept | FetchError) -> None:
@@ -109,7 +125,7 @@ def _kept(outcome: Kept) -> bytes:
     parts: list[tuple[str, list[Any]]] = [
         ("bad", bad),
         ("removed", list(outcome.removed)),
-        ("strays", [{"name": stray.name, "path": stray.path} for stray in outcome.strays]),
+        ("strays", [asdict(stray) for stray in outcome.strays]),
     ]
     whole = told | dict(parts)
     encoded = json.dumps(whole).encode()

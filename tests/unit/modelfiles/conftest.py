@@ -61,10 +61,18 @@ class Opcodes:
     def instance(self, module: str, name: str, state: bytes) -> bytes:
         return self.symbol(module, name) + b")\x81" + state + b"b"
 
-    def storage(self, key: str, count: int, *, kind: str = "FloatStorage", view: object = None) -> bytes:
+    def storage(
+        self,
+        key: str,
+        count: int,
+        *,
+        module: str = "torch",
+        kind: str = "FloatStorage",
+        view: object = None,
+    ) -> bytes:
         parts = [
             self.text("storage"),
-            self.symbol("torch", kind),
+            self.symbol(module, kind),
             self.text(key),
             self.text("cpu"),
             self.number(count),

@@ -308,7 +308,19 @@ BOMBS = {
     ),
     "long names": lambda p: p(p.pairs((p.text("x" * 1_000_000), p.tensor("0", 4)))),
     "many globals": lambda p: b"\x80\x02" + b"".join(b"cx\n%d\n" % n for n in range(5000)) + b".",
-    "opcodes that do nothing": lambda p: b"\x80\x02" + b"N0" * 6_000_000 + b"N.",
+    "opcodes that do nothing": lambda p: b"\x80\x02" + b"N0" * 4_000_000 + b"N.",
+    "a long text, a letter of it wide": lambda p: p(p.text("\U0001f600" + "x" * 8_000_000)),
+    "long texts, a letter of each wide": lambda p: p(p.text("\U0001f600" + "x" * 1_000_000) * 8),
+    "texts of Python 2": lambda p: p(b"T" + struct.pack("<i", 8_000_000) + b"x" * 8_000_000),
+    "names of functions": lambda p: p(p.symbol("torch", "Size") * 600_000),
+    "whole numbers": lambda p: p(p.number(2**30) * 1_500_000),
+    "one value": lambda p: p(b"N" * 8_000_000),
+    "one tensor by many names": lambda p: p(p.tensor("0", 4) + b"q\x000](" + b"h\x00" * 90_000 + b"e"),
+    "wide names": lambda p: p(
+        p.tensor("0", 4)
+        + b"q\x000"
+        + p.pairs(*((p.text(f"{number}" + "\U0001f600" * 900), b"h\x00") for number in range(1500)))
+    ),
 }
 
 
@@ -321,17 +333,18 @@ def test_a_bomb_takes_little_memory_and_time(inspect, archive, pickle, opcodes):
     assert time.process_time() - began < 10
 
 
-@pytest.mark.parametrize("name", ["empty lists", "a long list copied many times"])
+# Tracing makes of millions of opcodes half a minute.
+@pytest.mark.parametrize("name", sorted(BOMBS.keys() - {"opcodes that do nothing", "one value"}))
 def test_a_bomb_takes_no_more_memory_than_is_allowed(inspect, archive, pickle, name):
     content = archive(BOMBS[name](pickle), {"0": bytes(16)})
     tracemalloc.start()
     try:
-        with pytest.raises(PickleMalformed):
+        with pytest.raises((PickleMalformed, PickleUnsafe)):
             inspect(content)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 96 * 1024 * 1024
+    assert peak < 50 * 1024 * 1024
 
 
 def scattered(pickle):
@@ -455,6 +468,7 @@ def change_end(content, **changes):
 ENDS = {
     "a count too large": ({"count": 9}, "shorter than it says"),
     "a count too small": ({"count": 1}, "longer than it says"),
+    "more members than a model has": ({"count": 20_001}, "20001 members; at most 20000"),
     "a directory elsewhere": ({"begin": 0}, "does not lie before its end"),
     "a directory of 4 GiB": ({"length": 2**32 - 1}, "does not lie before its end"),
     "a comment": ({"comment": 5}, "does not lie before its end"),

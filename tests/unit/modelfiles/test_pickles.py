@@ -157,7 +157,6 @@ def test_containers_within_each_other_are_joined_by_dots(convert, legacy):
         "no tensor": {"set": {1, 2}, "size": torch.Size([1, 2]), "type": torch.float16, "nothing": None},
         "device": torch.device("cpu"),
         "numpy": numpy.float64(3.5),
-        "array": numpy.zeros(3),
         7: torch.ones(5),
     }
     made = load(convert(value, legacy=legacy))
@@ -244,6 +243,54 @@ def test_a_part_of_another_storage_is_read_as_early_versions_wrote_it(tmp_path, 
     made = io.BytesIO()
     pickles.convert(path, made)
     assert load(made.getvalue())["a"].tolist() == [3, 4]
+
+
+def test_a_part_of_a_storage_of_bytes_begins_at_a_byte(tmp_path, archive, pickle):
+    def content(base):
+        kept = pickle.storage("0", 32, module="torch.storage", kind="UntypedStorage", view=("1", base, 8))
+        row = pickle.row(pickle.number(2))
+        numbers_of = (pickle.number(0), row, pickle.row(pickle.number(1)), b"\x89", b"N")
+        dtype = pickle.symbol("torch", "float32")
+        made = pickle.call("torch._utils", "_rebuild_tensor_v3", kept, *numbers_of, dtype)
+        return archive(pickle(pickle.mapping(a=made)), {"0": numbers(8).numpy().tobytes()})
+
+    path, made = tmp_path / "old.pt", io.BytesIO()
+    path.write_bytes(content(12))
+    pickles.convert(path, made)
+    assert load(made.getvalue())["a"].tolist() == [3, 4]
+    with pytest.raises(pickles.PickleMalformed, match="within an element"):
+        pickles.inspect(io.BytesIO(content(13)))
+
+
+LOST = {
+    "an array of NumPy's": ({"w": torch.ones(2), "mean": numpy.ones(3)}, "'mean' would be lost"),
+    "an array deep within": ({"w": torch.ones(2), "x": [{"y": numpy.ones(3)}]}, "'x.0.y' would be lost"),
+    "a key of several parts": ({"w": torch.ones(2), ("t", 1): torch.ones(3)}, r"no text: \"\('t', 1\)\""),
+    "no key": ({"w": torch.ones(2), None: {"x": torch.ones(3)}}, r"no text: 'None\.x'"),
+    "a deep key": ({"w": torch.ones(2), (((1,),),): torch.ones(3)}, "no text: 'a tuple'"),
+    "a set": ({"w": torch.ones(2), "some": {torch.ones(3)}}, "'some' would be lost"),
+    "a frozen set": ({"w": torch.ones(2), "some": frozenset([torch.ones(3)])}, "'some' would be lost"),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@LEGACY
+@pytest.mark.parametrize(("value", "says"), LOST.values(), ids=LOST.keys())
+def test_a_pickle_of_which_numbers_would_be_lost_is_not_converted(convert, value, says, legacy, protocol):
+    with pytest.raises(pickles.PickleMalformed, match=says):
+        convert(value, legacy=legacy, pickle_protocol=protocol)
+
+
+def test_a_storage_without_a_tensor_would_be_lost(archive, pickle):
+    value = pickle.mapping(a=pickle.tensor("0", 4), b=pickle.storage("0", 4))
+    with pytest.raises(pickles.PickleMalformed, match="'b' would be lost"):
+        pickles.inspect(io.BytesIO(archive(pickle(value), {"0": bytes(16)})))
+
+
+@LEGACY
+def test_what_lies_beside_wrapped_weights_is_a_trainers_and_stops_nothing(convert, legacy):
+    value = {"state_dict": {"a": torch.ones(2)}, "seeds": numpy.ones(3), None: torch.ones(1)}
+    assert load(convert(value, legacy=legacy)).keys() == {"a"}
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -38,6 +38,7 @@ CHECKPOINTS = {
         SD15,
     ),
     "SD 2.1": ({ATTENTION: (3, 1024), SD21_TEXT: (4,)}, SD21),
+    "SD 2.1 with the text encoder of transformers": ({ATTENTION: (3, 1024), SD15_TEXT: (4, 1024)}, SD21),
     "SDXL": ({ATTENTION: (3, 2048), **SDXL_TEXT}, SDXL),
 }
 
@@ -66,6 +67,7 @@ def test_an_unknown_family_says_what_was_seen(read, shapes, says):
 
 KOHYA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 KOHYA_XL = "lora_unet_input_blocks_4_1_transformer_blocks_1_attn2_to_k"
+LDM_ATTENTION = "input_blocks.1.1.transformer_blocks.0.attn2.to_k"
 DIFFUSERS = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2"
 TEXT = "lora_te_text_model_encoder_layers_0_self_attn_k_proj"
 
@@ -141,6 +143,13 @@ LORAS = {
         4,
         SD15,
     ),
+    "with a checkpoint's names": (low_rank(f"{UNET}{LDM_ATTENTION}", 8, 768), "LoRA", 8, SD15),
+    "with a checkpoint's names, SDXL": (
+        low_rank(f"{UNET}{LDM_ATTENTION}", 8, 2048, "lora_A.weight", "lora_B.weight"),
+        "LoRA",
+        8,
+        SDXL,
+    ),
     "diffusers' linear layer": (
         low_rank(
             "text_encoder.text_model.encoder.layers.0.self_attn.q_proj",
@@ -185,7 +194,6 @@ def test_a_lora_shows_its_kind_its_rank_and_its_family(read, shapes, variant, ra
     assert found == describe.Description(ModelType.LORA, expected, rank, variant)
 
 
-LDM_ATTENTION = "input_blocks.1.1.transformer_blocks.0.attn2.to_k"
 CONTROLS = {
     "LDM, SD 1.5": ({f"control_model.{LDM_ATTENTION}.weight": (3, 768)}, "ControlNet", SD15),
     "LDM, SD 2.1": ({f"control_model.{LDM_ATTENTION}.weight": (3, 1024)}, "ControlNet", SD21),
@@ -435,6 +443,12 @@ WRONG_FAMILIES = {
     "LoRA": (low_rank(KOHYA, 8, 768), ModelType.LORA, "SDXL", "is of SD15"),
     "LoRA for Flux": (
         low_rank("lora_unet_double_blocks_0_img_attn_qkv", 8, 64),
+        ModelType.LORA,
+        "Auto",
+        "transformer model",
+    ),
+    "LoRA for Flux with a checkpoint's names": (
+        low_rank(f"{UNET}double_blocks.0.img_attn.qkv", 8, 64),
         ModelType.LORA,
         "Auto",
         "transformer model",

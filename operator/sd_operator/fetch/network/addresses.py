@@ -6,6 +6,7 @@ are where people keep their models, and are allowed unless the settings refuse t
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Services that hand a machine's credentials to whoever asks from it: the one that AWS, Google, Azure,
-# OpenStack and others share; AWS over IPv6; Google over IPv6; Alibaba; Azure's agent; Oracle's older one.
+# OpenStack and others share; AWS over IPv6, its containers' and its EKS pods'; Google over IPv6; Alibaba;
+# Azure's agent; Oracle's older one.
 _METADATA = frozenset(
     ipaddress.ip_address(each)
     for each in (
         "169.254.169.254",
         "fd00:ec2::254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "fd00:ec2::23",
         "fd20:ce::254",
         "100.100.100.200",
         "168.63.129.16",
@@ -27,7 +32,11 @@ _METADATA = frozenset(
     )
 )
 # Names of such services, for a proxy that would look them up where they can be reached.
-_METADATA_NAMES = ("metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal")
+_METADATA_NAMES = re.compile(
+    r"metadata(?:\.google\.internal|\.goog|\.tencentyun\.com)?"
+    # AWS: of the first region, and of another.
+    r"|instance-data(?:\.(?:ec2|[a-z0-9-]+\.compute)\.internal)?"
+)
 
 # Linux takes all of it for the machine itself.
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
@@ -69,7 +78,7 @@ class Policy:
             return self.complaint(address)
         if name == "localhost" or name.endswith(".localhost"):
             return self.complaint(ipaddress.ip_address("127.0.0.1"))
-        return "the metadata service of a cloud" if name in _METADATA_NAMES else None
+        return "the metadata service of a cloud" if _METADATA_NAMES.fullmatch(name) else None
 
 
 def literal(host: str) -> Address | None:

@@ -4,6 +4,7 @@ Below HTTP and TLS: certificates are still checked against the name.
 """
 
 import ipaddress
+import queue
 import socket
 import ssl
 import threading
@@ -19,6 +20,9 @@ from sd_operator.fetch.network.failing import Refusal
 
 # Looks a name up: the addresses of a host, as text, an IPv6 one with its scope.
 Resolver = Callable[[str, int], Sequence[str]]
+
+# How long looking a name up may take; the system's own patience is longer, and cannot be shortened.
+LOOK_UP_SECONDS = 20.0
 
 # There is no such name, or it has no address: asking again gives the same answer.
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -71,10 +75,18 @@ class Deadline:
 class CheckedBackend(httpcore.NetworkBackend):
     """Opens connections for httpcore's pools."""
 
-    def __init__(self, policy: Policy, deadline: Deadline, *, resolver: Resolver = look_up) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        deadline: Deadline,
+        *,
+        resolver: Resolver = look_up,
+        look_up_seconds: float = LOOK_UP_SECONDS,
+    ) -> None:
         self._policy = policy
         self._deadline = deadline
         self._resolver = resolver
+        self._look_up_seconds = look_up_seconds
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -116,7 +128,13 @@ class CheckedBackend(httpcore.NetworkBackend):
 
     def _resolved(self, host: str, port: int) -> Sequence[str]:
         try:
-            addresses = self._resolver(host, port)
+            addresses = self._in_time(host, port)
+        except queue.Empty:
+            raise Refusal(
+                errors.DNS,
+                f"looking up the host {host} takes more than {self._look_up_seconds:g} s",
+                retryable=True,
+            ) from None
         except socket.gaierror as error:
             if error.errno in _NO_SUCH_NAME:
                 raise Refusal(
@@ -130,6 +148,27 @@ class CheckedBackend(httpcore.NetworkBackend):
         if not addresses:
             raise Refusal(errors.DNS, f"the host {host} has no address; check the address")
         return addresses
+
+    def _in_time(self, host: str, port: int) -> Sequence[str]:
+        """What the resolver finds; queue.Empty when that takes too long.
+
+        In a thread of its own, which is left behind: nothing ends the system's look-up early, not even a
+        signal, but this thread's waiting for it.
+        """
+        found: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
+
+        def look() -> None:
+            try:
+                found.put(self._resolver(host, port))
+            except (OSError, ValueError) as error:
+                # An error of the look-up, or of the name: for the thread that waits.
+                found.put(error)
+
+        threading.Thread(target=look, name="look-up", daemon=True).start()
+        answer = found.get(timeout=self._look_up_seconds)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 class Connection(httpcore.NetworkStream):
@@ -157,7 +196,10 @@ class Connection(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return Connection(self._inner.start_tls(ssl_context, server_hostname, timeout), self._deadline)
+        # A name that ends in a dot is the same name to DNS, and to no certificate. Here, where nothing of it
+        # is kept: it must not be what the host of a redirect is held against.
+        name = server_hostname.removesuffix(".") if server_hostname is not None else None
+        return Connection(self._inner.start_tls(ssl_context, name, timeout), self._deadline)
 
     def get_extra_info(self, info: str) -> object:
         # The pool takes bytes on a connection at rest for its end. It looks without a lock: while another

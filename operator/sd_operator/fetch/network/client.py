@@ -23,6 +23,11 @@ _FIRST = "sd_operator.first"
 _SECURE = "sd_operator.secure"
 # Which Secret a request was sent with.
 _SECRET = "sd_operator.secret"
+# Set where a host gets no credentials, whatever Secrets there are.
+_WITHHELD = "sd_operator.withheld"
+
+# Of a name and of each part between its dots, in DNS.
+_NAME_LENGTH, _LABEL_LENGTH = 253, 63
 
 
 @contextmanager
@@ -57,6 +62,11 @@ def secret_of(response: httpx.Response) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def were_withheld(response: httpx.Response) -> bool:
+    """Whether credentials are kept from the host of an answer: a redirect led there over plain http."""
+    return _WITHHELD in response.request.extensions
+
+
 class _Hop:
     """Called before each request, also before each that a redirect leads to."""
 
@@ -72,6 +82,7 @@ class _Hop:
                 errors.SOURCE_REFUSED,
                 f"it redirects to an address of scheme {url.scheme[:20]!r}; only http and https are followed",
             )
+        _check_name(host)
         if url.port is not None and not 0 < url.port < 65536:
             raise Refusal(errors.SOURCE_REFUSED, f"it leads to port {url.port}, which there is not")
         if known.get(_SECURE) and url.scheme != "https":
@@ -84,11 +95,11 @@ class _Hop:
         # Whatever an earlier hop had: each host gets its own, or nothing.
         request.headers.pop("Authorization", None)
         known.pop(_SECRET, None)
+        known.pop(_WITHHELD, None)
         if url.scheme == "https" or host == first:
             self._authorize(request, host)
-        # A name that ends in a dot is the same name to DNS, and to no certificate.
-        if host.endswith("."):
-            known["sni_hostname"] = host.rstrip(".")
+        else:
+            known[_WITHHELD] = True
 
     def _authorize(self, request: httpx.Request, host: str) -> None:
         found = self._credentials.find(request.url.scheme, host, request.url.port)
@@ -96,3 +107,12 @@ class _Hop:
         if found is not None and header is not None:
             request.headers["Authorization"] = header
             request.extensions[_SECRET] = found.secret
+
+
+def _check_name(host: str) -> None:
+    """Names that DNS cannot have: a proxy would be asked for them, and TLS ends in an error of its own."""
+    name = host.removesuffix(".")
+    if ":" in name:
+        return  # an IPv6 address
+    if len(name) > _NAME_LENGTH or not all(0 < len(label) <= _LABEL_LENGTH for label in name.split(".")):
+        raise Refusal(errors.DNS, f"the host {host[:100]!r} is no name of a host; check the address")

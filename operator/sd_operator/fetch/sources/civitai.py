@@ -4,7 +4,6 @@ The API says which files a version has, what their digests are, and where each i
 own pages show of a version goes beside the model, as A1111's helpers for Civitai lay it out.
 """
 
-import json
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,8 +18,9 @@ from sd_operator.fetch.sources import civitai_files
 from sd_operator.fetch.sources.civitai_files import ListedFile, Version
 from sd_operator.fetch.sources.location import Advice, Companion, Location
 
-# Versions with hundreds of pictures stay well below.
-_DOCUMENT_BYTES = 8 * 1024 * 1024
+# A version with a few dozen pictures, each with how it was made, stays below. What is parsed takes many times
+# its size in memory.
+_DOCUMENT_BYTES = 1024 * 1024
 _PREVIEW_SUFFIXES = (".png", ".jpeg", ".jpg", ".webp")
 
 
@@ -55,7 +55,6 @@ def resolve(source: Civitai, *, wanted: Request, client: httpx.Client, settings:
         file_name=file.name,
         advice=_advice(name),
         sha256=file.sha256,
-        size=file.size,
         companions=_companions(version, document),
     )
 
@@ -125,8 +124,8 @@ def _login(response: httpx.Response, name: str) -> FetchError | None:
 
 
 def _companions(version: Version, document: bytes) -> tuple[Companion, ...]:
-    text = json.dumps(json.loads(document), indent=2, ensure_ascii=False)
-    found = [Companion(".civitai.info", text.encode())]
+    # As it was received: laid out for people it may be many times as large.
+    found = [Companion(".civitai.info", document)]
     picture = next((each.url for each in version.images if each.type == "image"), "")
     suffix = next((each for each in _PREVIEW_SUFFIXES if urlsplit(picture).path.lower().endswith(each)), None)
     if suffix is not None:

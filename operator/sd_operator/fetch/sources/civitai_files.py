@@ -41,7 +41,6 @@ class ListedFile(_Told):
     name: str
     type: str = "Model"
     primary: bool | None = None
-    size_kb: Annotated[float | None, Field(alias="sizeKB")] = None
     metadata: Annotated[_Metadata, BeforeValidator(_or_empty)] = _Metadata()
     hashes: Annotated[_Hashes, BeforeValidator(_or_empty)] = _Hashes()
     download_url: str
@@ -52,12 +51,6 @@ class ListedFile(_Told):
     def sha256(self) -> str | None:
         digest = (self.hashes.sha256 or "").lower()
         return digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None
-
-    @property
-    def size(self) -> int | None:
-        """In bytes; None where the number of KiB was rounded."""
-        size = (self.size_kb or 0.0) * 1024
-        return int(size) if size > 0 and size.is_integer() else None
 
     @property
     def is_safetensors(self) -> bool:

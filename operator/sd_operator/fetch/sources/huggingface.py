@@ -60,7 +60,6 @@ def resolve(source: HuggingFace, *, client: httpx.Client, settings: Settings) ->
         advice=_advice(name, endpoint),
         version_header=_COMMIT_HEADER,
         sha256=_digest(told.get("x-linked-etag", "")),
-        size=_size(told.get("x-linked-size", "")),
     )
 
 
@@ -70,32 +69,33 @@ def _address(source: HuggingFace, endpoint: str, revision: str) -> str:
 
 
 def _told(url: str, name: str, client: httpx.Client) -> httpx.Headers:
-    """The headers of the hub's own answer; none when it does not come: the download will say why."""
-    try:
-        with failing(name):
-            for _ in range(_RENAMES):
-                response = client.head(url, follow_redirects=False)
-                renamed = response.next_request
-                if renamed is None or _COMMIT_HEADER in response.headers:
-                    break
-                if (renamed.url.scheme, renamed.url.netloc) != (response.url.scheme, response.url.netloc):
-                    break
-                url = str(renamed.url)
-    except FetchError as error:
-        if error.retryable:
-            return httpx.Headers()
-        raise
-    return response.headers if response.status_code < 400 else httpx.Headers()
+    """The headers of the hub's own answer; none of a mirror that knows no such question, nor of a hub that
+    refuses: the download will say why.
+
+    What passes with time is raised, and asked again: a download without the hub's digest is held against
+    nothing.
+    """
+    with failing(name):
+        for _ in range(_RENAMES):
+            response = client.head(url, follow_redirects=False)
+            renamed = response.next_request
+            if renamed is None or _COMMIT_HEADER in response.headers:
+                break
+            if (renamed.url.scheme, renamed.url.netloc) != (response.url.scheme, response.url.netloc):
+                break
+            url = str(renamed.url)
+    if response.status_code < 400:
+        return response.headers
+    refused = answers.refusal(response, name)
+    if refused.retryable and response.status_code != httpx.codes.NOT_IMPLEMENTED:
+        raise refused
+    return httpx.Headers()
 
 
 def _digest(etag: str) -> str | None:
     """The sha256 of a file in the hub's large storage; other files have a hash of git's there."""
     found = re.fullmatch(r'"?([0-9a-f]{64})"?', etag)
     return found[1] if found is not None else None
-
-
-def _size(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"\d{1,18}", text) else None
 
 
 def _advice(name: str, endpoint: str) -> Advice:

@@ -40,7 +40,6 @@ class Location:
     version: str | None = None  # the same, where the source told it before the download
     # What the source says the file is; the bundle's own sha256 goes before it.
     sha256: str | None = None
-    size: int | None = None
     companions: tuple[Companion, ...] = ()
     local: Path | None = None  # a file of a mounted volume, instead of an address
 

@@ -26,18 +26,16 @@ def resolve(source: Volume, *, settings: Settings) -> Location:
             f"{identity(source)}: the claim {source.claim_name} is not mounted: {error.strerror}",
             retryable=True,
         ) from error
-    path, size = _regular_file(root, source)
     return Location(
         url="",
         identity=identity(source),
         file_name=source.path.rpartition("/")[2],
-        size=size,
-        local=path,
+        local=_regular_file(root, source),
     )
 
 
-def _regular_file(root: Path, source: Volume) -> tuple[Path, int]:
-    """Where the file really is, and its size. Links are followed within the claim, and never out of it."""
+def _regular_file(root: Path, source: Volume) -> Path:
+    """Where the file really is. Links are followed within the claim, and never out of it."""
     try:
         path = (root / source.path).resolve(strict=True)
         if not path.is_relative_to(root):
@@ -56,26 +54,11 @@ def _regular_file(root: Path, source: Volume) -> tuple[Path, int]:
         )
     if not readable:
         raise _failed(source, PermissionError(errno.EACCES, "Permission denied"))
-    return path, state.st_size
+    return path
 
 
 def _failed(source: Volume, error: OSError | RuntimeError) -> FetchError:
-    name = identity(source)
     # A circle of links: an OSError or, in older Pythons, a RuntimeError.
     if isinstance(error, RuntimeError) or error.errno == errno.ELOOP:
-        return FetchError(errors.SOURCE_REFUSED, f"{name}: its links lead in a circle")
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return FetchError(
-            errors.NOT_FOUND, f"{name}: there is no such file in the claim; check source.volume.path"
-        )
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return FetchError(
-            errors.FORBIDDEN,
-            f"{name}: it may not be read: the file and its folders must be readable for the fetcher's user "
-            "or group",
-        )
-    return FetchError(
-        errors.VOLUME_UNREACHABLE,
-        f"{name}: the claim {source.claim_name} does not answer: {error.strerror or error}",
-        retryable=True,
-    )
+        return FetchError(errors.SOURCE_REFUSED, f"{identity(source)}: its links lead in a circle")
+    return errors.of_claim(error, identity(source))

@@ -1,7 +1,11 @@
 """Which addresses a fetch may connect to, however they are written and wherever their names lead."""
 
 import ipaddress
+import os
+import signal
 import socket
+import threading
+import time
 
 import pytest
 
@@ -10,6 +14,7 @@ from sd_operator.fetch.errors import FetchError
 from sd_operator.fetch.network import failing
 from sd_operator.fetch.network.addresses import Policy, literal
 from sd_operator.fetch.network.backend import CheckedBackend, Deadline
+from sd_operator.fetch.stopping import Stop
 from tests.unit.operator.fetch import loopback
 from tests.unit.operator.fetch.loopback import Reply, at_loopback, serving, settings
 
@@ -24,7 +29,10 @@ REFUSED = {
         "100.100.100.200",
         "168.63.129.16",
         "192.0.0.192",
+        "169.254.170.2",
+        "169.254.170.23",
         "fd00:ec2::254",
+        "fd00:ec2::23",
         "fd20:ce::254",
     ],
     "IPv4 within IPv6": [
@@ -73,7 +81,7 @@ def test_what_is_allowed_wins_over_what_is_refused():
 
 def test_a_large_network_that_is_allowed_does_not_open_the_metadata_in_it():
     wide = Policy(allowed=networks("0.0.0.0/0", "169.254.0.0/16", "::/0"))
-    for address in ("169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254"):
+    for address in (*REFUSED["metadata"], "::ffff:169.254.169.254"):
         assert "metadata" in wide.complaint(ipaddress.ip_address(address))
     assert wide.complaint(ipaddress.ip_address("169.254.1.1")) is None
     named = Policy(allowed=networks("169.254.169.254/32"))
@@ -100,12 +108,25 @@ def test_an_address_is_told_from_a_name_in_every_notation(host, address):
     assert literal(host) == (ipaddress.ip_address(address) if address else None)
 
 
+METADATA_NAMES = [
+    "metadata",
+    "Metadata.",
+    "metadata.google.internal",
+    "metadata.goog",
+    "metadata.tencentyun.com",
+    "instance-data",
+    "instance-data.ec2.internal",
+    "instance-data.eu-west-1.compute.internal",
+]
+
+
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1.", "localhost", "LOCALHOST.", "a.localhost", "metadata.google.internal", "0x7f.1"]
+    "host", ["127.0.0.1.", "localhost", "LOCALHOST.", "a.localhost", "0x7f.1", *METADATA_NAMES]
 )
 def test_what_a_proxy_would_look_up_is_judged_by_how_it_is_written(host):
     assert Policy().complaint_of_host(host) is not None
-    assert Policy().complaint_of_host("huggingface.co") is None
+    for other in ("huggingface.co", "metadata.example.org", "instance-data.example.org"):
+        assert Policy().complaint_of_host(other) is None
 
 
 def refused(url, *, resolver=None, known=None):
@@ -212,6 +233,46 @@ def test_a_name_that_does_not_exist_is_told_from_one_that_cannot_be_looked_up_no
 @pytest.mark.parametrize("host", ["nothing.invalid", "a" * 64 + ".example.org"])
 def test_names_without_an_address(host):
     assert refused(f"http://{host}/").reason == errors.DNS
+
+
+def slow_resolver(go_on, seen):
+    def resolver(host, port):
+        seen.append(threading.current_thread())
+        go_on.wait(5)
+        return ("127.0.0.1",)
+
+    return resolver
+
+
+def test_a_look_up_that_takes_too_long_is_given_up():
+    go_on, seen = threading.Event(), []
+    resolver = slow_resolver(go_on, seen)
+    backend = CheckedBackend(Policy(), Deadline(), resolver=resolver, look_up_seconds=0.1)
+    with pytest.raises(FetchError) as caught, failing("the source"):
+        backend.connect_tcp("models.example.org", 80)
+    go_on.set()
+    assert (caught.value.reason, caught.value.retryable) == (errors.DNS, True)
+    assert "models.example.org takes more than 0.1 s" in caught.value.message
+
+
+def test_a_stop_does_not_wait_for_a_look_up():
+    """Signals reach the main thread between its own steps, and the system's look-up is one long step."""
+    go_on, seen, stop = threading.Event(), [], Stop()
+    before = [(each, signal.getsignal(each)) for each in (signal.SIGTERM, signal.SIGINT)]
+    stop.install()
+    told = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGTERM])
+    told.start()
+    begun = time.monotonic()
+    try:
+        with stop.interruptible():
+            error = refused("http://models.example.org/", resolver=slow_resolver(go_on, seen))
+    finally:
+        for each, handler in before:
+            signal.signal(each, handler)
+        go_on.set()
+        told.join()
+    assert error.reason == errors.INTERRUPTED and time.monotonic() - begun < 2
+    assert seen[0] is not threading.main_thread() and seen[0].daemon
 
 
 def test_a_backend_without_allowed_networks_opens_no_connection_to_loopback():

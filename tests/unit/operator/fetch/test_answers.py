@@ -117,11 +117,6 @@ def test_a_compressed_body_is_refused(coding):
     assert error.reason == errors.SOURCE_REFUSED and "Content-Encoding" in error.message
 
 
-def test_the_size_in_a_416():
-    assert answers.total_of_unsatisfied(answered(416, Content_Range="bytes */10")) == 10
-    assert answers.total_of_unsatisfied(answered(416)) is None
-
-
 def fetched(web, root):
     with (
         loopback.client(secrets=root, resolver=loopback.at_loopback()) as client,
@@ -138,6 +133,18 @@ def test_who_asks_for_credentials_is_told_which_secret_is_missing(tmp_path, stat
     with serving(Reply(status)) as web:
         error = fetched(web, tmp_path)
     assert f"add a Secret whose key host names 127.0.0.1:{web.port}" in error.message
+
+
+def test_who_asks_for_credentials_over_plain_http_after_a_redirect_is_told_that_none_are_sent(tmp_path):
+    with (
+        serving(Reply(401)) as storage,
+        serving(redirect(storage.url("/x?signature=s", host="storage.example.org"))) as web,
+    ):
+        secret(tmp_path, "storage", host=f"storage.example.org:{storage.port}", token="t1")
+        error = fetched(web, tmp_path)
+    assert "after a redirect none are sent over plain http to another host" in error.message
+    assert f"storage.example.org:{storage.port}" in error.message
+    assert "add a Secret" not in error.message and storage.asked[0].authorization is None
 
 
 @pytest.mark.parametrize(("status", "says"), [(401, "renew them"), (403, "have no right to this file")])

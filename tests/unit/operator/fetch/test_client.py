@@ -173,6 +173,29 @@ def test_https_is_kept_once_a_redirect_has_led_to_it(authority):
     assert error.reason == errors.SOURCE_REFUSED and plain.asked == [] and len(secure.asked) == 1
 
 
+def test_a_certificate_is_held_against_the_host_of_its_own_hop(tmp_path, authority):
+    """Not against the one that redirected, whose name ended in a dot."""
+    issuer, pem = authority
+    pair = issuer.issue("evil", ["evil.example.org"])
+    with (
+        serving(Reply(), pair=pair) as impostor,
+        serving(redirect(impostor.url(host="hub.example.org")), pair=pair) as first,
+        loopback.client(settings(ca_file=pem), secrets=tmp_path / "s", resolver=at_loopback()) as client,
+    ):
+        secret(tmp_path / "s", "hub", host=f"hub.example.org:{impostor.port}", token="t1")
+        error = failure(client, first.url(host="evil.example.org."))
+    assert (error.reason, error.retryable) == (errors.TLS, False)
+    assert len(first.asked) == 1 and impostor.asked == []
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example.org", "a..example.org", ".example.org", "a." * 130])
+def test_a_redirect_to_a_host_that_dns_cannot_have_is_not_followed(host):
+    with serving(redirect(f"https://{host}/file")) as web, loopback.client() as client:
+        error = failure(client, web.url())
+    assert (error.reason, error.retryable) == (errors.DNS, False)
+    assert "no name of a host" in error.message and len(error.message) < 300
+
+
 def test_redirects_in_a_circle_end():
     with serving(redirect("/again")) as web, loopback.client() as client:
         error = failure(client, web.url())

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sd_modelfiles import manifest
 from sd_operator.fetch.errors import FetchError
 
 FOLDER = "models/Stable-diffusion"
@@ -103,3 +104,36 @@ def test_what_the_source_says_of_a_file_spares_its_download(fetches, site, serve
     assert not any("/download/" in path for path, _ in server.requests)
     assert (fetches.root / FOLDER / "copy.safetensors").samefile(fetches.root / FOLDER / "model.safetensors")
     assert (fetches.root / FOLDER / "copy.preview.jpeg").read_bytes() == b"picture"
+
+
+@pytest.fixture
+def died(fetches, site):
+    """A fetch that put the file and its companions in place, and could not write them down."""
+    blocked = manifest.path_in(fetches.root).with_suffix(".json.new")
+    blocked.mkdir(parents=True)
+    with pytest.raises(FetchError):
+        fetches.run(source=SOURCE)
+    blocked.rmdir()
+    assert len(fetches.visible()) == 3 and fetches.entries() == []
+
+
+def test_companions_that_were_not_written_down_are_found_again(fetches, died):
+    fetches.run(source=SOURCE)
+    (entry,) = fetches.entries()
+    assert sorted(entry.companions) == [f"{FOLDER}/model.civitai.info", f"{FOLDER}/model.preview.jpeg"]
+
+
+def test_companions_that_were_not_written_down_go_with_their_file(fetches, died):
+    fetches.run(source=fetches.at("files/other.safetensors"), name="other")
+    fetches.run(source=fetches.at("files/base.safetensors"))
+    assert fetches.visible() == [f"{FOLDER}/base.safetensors", f"{FOLDER}/other.safetensors"]
+
+
+@pytest.mark.parametrize("suffix", [".companion", ".companion.new"])
+def test_a_companion_is_not_written_through_a_link(fetches, site, tmp_path, suffix):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    fetches.part.parent.mkdir(parents=True)
+    fetches.part.with_name(f"demo--base{suffix}").symlink_to(victim)
+    fetches.run(source=SOURCE)
+    assert victim.read_bytes() == b"precious"

@@ -4,8 +4,10 @@ import os
 
 import pytest
 
+from sd_operator.fetch import copying
 from sd_operator.fetch.errors import FetchError
 from sd_operator.fetch.journal import SEGMENT_BYTES
+from sd_operator.fetch.sources import Location
 
 PATH = "models/Stable-diffusion/model.safetensors"
 SOURCE = {"volume": {"claimName": "models", "path": "sub/model.safetensors"}}
@@ -74,3 +76,18 @@ def test_a_claim_is_a_mirror_as_good_as_any(fetches, server, answer, claim, made
     server.otherwise = answer.reply(404)
     digest = made.sha256(claim.read_bytes())
     assert fetches.run(sources=[{"http": {"url": server.url}}, SOURCE], sha256=digest).sha256 == digest
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_what_took_the_place_of_a_file_is_not_read(claim, kind):
+    location = Location(url="", identity="volume:models/x", file_name="x", local=claim)
+    claim.rename(claim.with_name("moved"))
+    if kind == "pipe":
+        os.mkfifo(claim)
+    elif kind == "folder":
+        claim.mkdir()
+    else:
+        claim.symlink_to(claim.with_name("moved"))
+    with pytest.raises(FetchError) as caught:
+        copying.open_local(location, claim, None, etag=None)
+    assert caught.value.reason in ("SourceRefused", "VolumeUnreachable")

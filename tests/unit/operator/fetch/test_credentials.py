@@ -1,5 +1,6 @@
 """Secrets as files: for which hosts they are, how they rotate, and what is said of those of no use."""
 
+import os
 import threading
 
 import pytest
@@ -38,6 +39,26 @@ def test_the_ways_to_authorize(tmp_path, keys, header):
     assert credential.header() == header
     assert dict(credential.values) == {key: value.strip() for key, value in keys.items()}
     assert VALUE not in repr(credential)
+
+
+def test_a_folder_of_secrets_that_cannot_be_read_is_no_fault_of_the_volumes(tmp_path):
+    (tmp_path / "credentials").write_text("no folder")
+    with pytest.raises(FetchError, match=r"spec\.credentialSecrets cannot be read") as caught:
+        found(tmp_path / "credentials")
+    assert (caught.value.reason, caught.value.retryable) == (errors.CREDENTIAL_INVALID, False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("folder", [".", "one"])
+def test_a_secret_that_may_not_be_read_is_named(tmp_path, folder):
+    secret(tmp_path, "one", host="models.example.org", token=VALUE)
+    (tmp_path / folder).chmod(0)
+    try:
+        with pytest.raises(FetchError, match="cannot be read: Permission denied") as caught:
+            found(tmp_path)
+    finally:
+        (tmp_path / folder).chmod(0o700)
+    assert caught.value.reason == errors.CREDENTIAL_INVALID
 
 
 def test_keys_that_mean_nothing_here_are_left_alone(tmp_path):

@@ -230,7 +230,7 @@ def test_a_file_larger_than_the_volume_is_refused_before_its_bytes(fetches, serv
     begin = document["padding"]["data_offsets"][0]
     document["padding"] = {"dtype": "U8", "shape": [10**17], "data_offsets": [begin, begin + 10**17]}
     raw = json.dumps(document).encode()
-    server.content = made.with_header(raw, bytes(100))
+    server.content = made.with_header(raw, bytes(100_000))
     total = 8 + len(raw) + begin + 10**17
     server.script.append(answer.serve(headers={"Content-Range": f"bytes 0-65535/{total}"}))
     error = failure(fetches)

@@ -169,7 +169,8 @@ def test_a_file_that_shows_no_family_has_none(fetches, server, made):
 
 def test_room_for_the_conversion_is_asked_for_before_the_bytes(fetches, server, answer, pickled, source):
     free = 10**17
-    server.script.append(answer.serve(headers={"Content-Range": f"bytes 0-{len(pickled) - 1}/{free}"}))
+    server.content = pickled + bytes(100_000)
+    server.script.append(answer.serve(headers={"Content-Range": f"bytes 0-65535/{free}"}))
     with pytest.raises(FetchError) as caught:
         fetches.of(policy="ScanPickle").run(source=source)
     assert caught.value.reason == "NoSpace" and f"and {free} for its conversion" in caught.value.message

@@ -124,6 +124,12 @@ def test_bytes_of_one_source_are_nothing_to_another_without_a_promise(
     assert fetches.counted("sdo_fetch_refetched_bytes_total") == 1_065_536
 
 
+def test_the_bytes_of_a_source_are_kept_while_its_mirror_has_none(fetches, server, answer, sources, large):
+    server.otherwise = by_path(one=cut_at(answer, 1_000_000), two=answer.reply(503))
+    assert failure(fetches, sources=sources).retryable
+    assert fetches.arrived() == 1_065_536
+
+
 def test_a_mirror_is_not_blamed_for_what_the_source_sent(fetches, server, answer, made, sources, large):
     """The source's bytes were bad, the mirror's are good: mixed they do not keep the promise."""
     bad = bytearray(large)

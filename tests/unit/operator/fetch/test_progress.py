@@ -1,5 +1,6 @@
 """What the fetch tells on its port while it goes on."""
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -102,6 +103,22 @@ def test_a_crowd_is_turned_away_and_the_fetch_goes_on(progress):
         for each in crowd:
             each.close()
     assert time.monotonic() - begun < 3
+
+
+def test_who_asks_slowly_does_not_keep_a_place(progress):
+    with serving(progress, port=free_port(), token_sha256="", seconds=0.5) as port:
+        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+        begun, status = time.monotonic(), None
+        while status is None and time.monotonic() - begun < 3:
+            for each in slow:
+                with contextlib.suppress(OSError):
+                    each.sendall(b"G")
+            time.sleep(0.1)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status = ask(port)[0]
+        for each in slow:
+            each.close()
+    assert status == 200
 
 
 def test_the_rate_is_that_of_the_last_seconds(progress):

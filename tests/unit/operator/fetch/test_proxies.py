@@ -80,6 +80,29 @@ def test_https_goes_through_a_tunnel_of_the_proxy_and_is_checked_to_its_end(tmp_
     assert told[0].startswith(f"CONNECT models.example.org:{web.port} ") and "t1" not in told[0]
 
 
+def test_a_name_that_ends_in_a_dot_is_held_against_its_certificate_through_a_tunnel_too(authority):
+    issuer, pem = authority
+    with (
+        serving(Reply(body=b"file"), pair=issuer.issue("a", ["models.example.org"])) as web,
+        tunnelling() as (port, _told),
+    ):
+        known = settings(https_proxy=f"http://127.0.0.1:{port}", ca_file=pem)
+        with loopback.client(known) as client:
+            assert client.get(web.url(host="models.example.org.")).content == b"file"
+        with loopback.client(known) as client:
+            assert failure(client, web.url(host="other.example.org.")).reason == errors.TLS
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example.org", "a..example.org"])
+def test_a_proxy_is_not_asked_for_a_host_that_dns_cannot_have(host):
+    with (
+        tunnelling() as (port, told),
+        loopback.client(settings(https_proxy=f"http://127.0.0.1:{port}")) as client,
+    ):
+        error = failure(client, f"https://{host}/file")
+    assert (error.reason, error.retryable, told) == (errors.DNS, False, [])
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "retryable"),
     [

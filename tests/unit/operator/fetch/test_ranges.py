@@ -191,6 +191,43 @@ def test_a_slow_connection_is_given_up_for_another(fetches, server, answer, larg
     assert fetches.counted("sdo_fetch_failed_attempts_total", reason="Timeout") == 1
 
 
+def test_what_one_connection_brings_slowly_another_takes_over(fetches, server, answer, large):
+    """Not slow enough to be given up, but much slower than the others, which have nothing left to do."""
+    good, slow = server.otherwise, []
+
+    def one_is_slow(handler):
+        if handler.number != 1:
+            good(handler)
+            return
+        start, end = handler.asked
+        slow.append(start)
+        handler.head(
+            206,
+            {
+                "Content-Range": f"bytes {start}-{end}/{len(large)}",
+                "Content-Length": end + 1 - start,
+                "ETag": '"one"',
+            },
+        )
+        for place in range(start, end, 4096):
+            if server.go_on.wait(0.05):
+                break
+            handler.body(large[place : place + 4096])
+        handler.close_connection = True
+
+    server.otherwise = one_is_slow
+    begun = time.monotonic()
+    fetches.of(connections=2).run()
+    assert fetches.target.read_bytes() == large
+    assert 2 < time.monotonic() - begun < 10
+    # The rest was asked for again from where the slow one was.
+    (again,) = (
+        each for each in server.ranges()[2:] if int(each.partition("=")[2].partition("-")[0]) < SEGMENT_BYTES
+    )
+    assert again != server.ranges()[1] and again.endswith(f"-{SEGMENT_BYTES - 1}")
+    server.go_on.set()
+
+
 def test_a_source_that_is_always_slow_is_told_as_a_timeout(fetches, server):
     def trickle(handler):
         handler.head(200, {"Content-Length": len(server.content)})

@@ -45,9 +45,10 @@ def test_an_answer_without_ranges_cut_short_is_gone_on_with(fetches, server, ans
     assert fetches.counted("sdo_fetch_resumes_total") == 1
 
 
-def test_a_body_that_ends_early_without_a_length_is_noticed(fetches, server, answer, large):
+@pytest.mark.parametrize("cut", [3, 300, 520, 1_000_000])
+def test_a_body_that_ends_early_without_a_length_is_noticed(fetches, server, answer, large, cut):
     ending = {"Content-Length": None, "Connection": "close"}
-    server.script.append(answer.serve(ranges=False, headers=ending, cut=1_000_000))
+    server.script.append(answer.serve(ranges=False, headers=ending, cut=cut))
     fetches.run()
     assert fetches.target.read_bytes() == large
 
@@ -137,6 +138,14 @@ def test_a_whole_partial_file_needs_no_request(fetches, server):
     fetches.run()
     assert server.requests == []
     assert fetches.target.read_bytes() == server.content
+
+
+def test_a_source_is_asked_before_it_is_blamed_for_what_was_here(fetches, server, made):
+    """Bytes of an older file, whole but for its verification, when the wanted one has taken its place."""
+    with fetches.left_partial() as left:
+        fill(left, server.content, Span(0, len(server.content)))
+    server.content = made.checkpoint(size=9000)
+    assert fetches.run(sha256=made.sha256(server.content)).size == len(server.content)
 
 
 def test_the_beginning_that_is_here_is_judged_anew(fetches, server, large):

@@ -37,7 +37,7 @@ def test_the_hub_says_first_what_the_file_is_and_the_download_is_for_that_commit
             assert cdn.asked == []
             with client.stream("GET", found.url) as response:
                 answer = answers.understand(response, found)
-    assert (found.sha256, found.size, found.file_name) == (SHA, 1000, "a b.safetensors")
+    assert (found.sha256, found.file_name) == (SHA, "a b.safetensors")
     assert found.identity == "huggingFace:org/name/sub/a b.safetensors@refs/pr/1"
     assert answer.version == COMMIT
     assert [(each.method, each.path) for each in hub.asked] == [
@@ -49,18 +49,17 @@ def test_the_hub_says_first_what_the_file_is_and_the_download_is_for_that_commit
 
 @pytest.mark.parametrize("etag", [f'W/"{"ab" * 20}"', f'"{"ab" * 20}"', "", '"' + "AB" * 32 + '"'])
 def test_an_etag_that_is_no_sha256_is_no_expectation(etag):
-    reply = linked("http://cdn.invalid/", **{"X-Linked-ETag": etag, "X-Linked-Size": "many"})
+    reply = linked("http://cdn.invalid/", **{"X-Linked-ETag": etag})
     with serving(reply) as hub, loopback.client() as client:
-        found = resolved(hub, client)
-    assert (found.sha256, found.size) == (None, None)
+        assert resolved(hub, client).sha256 is None
 
 
-@pytest.mark.parametrize("reply", [Reply(405), Reply(503), Reply(200), Reply(401)])
+@pytest.mark.parametrize("reply", [Reply(405), Reply(501), Reply(200), Reply(401), Reply(404)])
 def test_a_mirror_that_says_nothing_first_is_asked_for_the_file_as_it_is_named(reply):
     with serving(reply) as hub, loopback.client() as client:
         found = resolved(hub, client)
     assert found.url == hub.url("/org/name/resolve/main/sub/a%20b.safetensors")
-    assert (found.sha256, found.size) == (None, None)
+    assert found.sha256 is None
 
 
 def test_a_renamed_repository_is_followed_on_the_same_host():
@@ -81,14 +80,24 @@ def test_a_redirect_elsewhere_is_no_rename_and_gets_no_token(tmp_path):
     assert other.asked == []
 
 
-def test_a_hub_that_is_not_there_is_left_to_the_download_to_tell_and_one_that_is_refused_is_not():
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_hub_with_a_bad_moment_is_asked_again_for_what_the_file_is(status):
+    """What it says of the file's bytes must not be lost, or any bytes would do."""
+    with serving(Reply(status)) as hub, loopback.client() as client, pytest.raises(FetchError) as caught:
+        resolved(hub, client)
+    assert caught.value.retryable and f"answered {status}" in caught.value.message
+
+
+def test_a_hub_that_is_not_there_or_may_not_be_asked_is_named():
     with serving(Reply()) as hub:
         pass
-    with loopback.client() as client:
-        assert resolved(hub, client).sha256 is None
-    with loopback.client(settings(allowed_networks="")) as client, pytest.raises(FetchError) as caught:
-        resolved(hub, client)
-    assert caught.value.reason == errors.ADDRESS_REFUSED
+    for known, reason, retryable in (
+        (settings(), errors.CONNECTION_FAILED, True),
+        (settings(allowed_networks=""), errors.ADDRESS_REFUSED, False),
+    ):
+        with loopback.client(known) as client, pytest.raises(FetchError) as caught:
+            resolved(hub, client)
+        assert (caught.value.reason, caught.value.retryable) == (reason, retryable)
 
 
 def test_a_sources_own_endpoint_goes_before_the_settings_and_is_part_of_its_name():
@@ -159,6 +168,7 @@ def test_the_storage_behind_the_hub_speaks_for_itself():
 
 def test_the_hubs_quota_says_when_it_is_there_again():
     reply = Reply(429, headers={"RateLimit": '"resolvers";r=0;t=37'})
-    with serving(reply) as hub, loopback.client() as client:
-        error = refused(client, resolved(hub, client))
+    with serving(reply) as hub, loopback.client() as client, pytest.raises(FetchError) as caught:
+        resolved(hub, client)
+    error = caught.value
     assert (error.reason, error.retryable, error.retry_after) == (errors.RATE_LIMITED, True, 37.0)

@@ -1,11 +1,13 @@
 """The request and the settings as they come in, and the verdict as it goes out."""
 
 import json
+import struct
+import tracemalloc
 
 import pytest
 
-from sd_operator.fetch import request, settings, sources, verdict
-from sd_operator.fetch.errors import FetchError, of_volume
+from sd_operator.fetch import gate, request, settings, sources, verdict
+from sd_operator.fetch.errors import FetchError, of_claim, of_volume
 from sd_operator.fetch.patience import Patience, persist
 from sd_operator.fetch.request import FormatPolicy, Http, Source
 from sd_operator.fetch.settings import Settings
@@ -126,10 +128,12 @@ def test_what_is_no_request_is_refused(text):
 
 def test_what_to_look_after_is_read():
     expected = {"name": "base", "path": "models/VAE/a.safetensors", "sha256": SHA}
+    gone = [expected | {"name": "old"}, {"name": "older", "path": "models/VAE/b.safetensors", "sha256": ""}]
     found = request.parse_upkeep(
-        json.dumps({"bundle": "b", "verify": True, "expect": [expected], "remove": ["old"]})
+        json.dumps({"bundle": "b", "verify": True, "expect": [expected], "remove": gone})
     )
-    assert (found.bundle, found.verify, found.remove) == ("b", True, ("old",))
+    assert (found.bundle, found.verify) == ("b", True)
+    assert [(each.name, each.sha256) for each in found.remove] == [("old", SHA), ("older", "")]
     assert (found.expect[0].name, found.expect[0].path) == ("base", "models/VAE/a.safetensors")
     for wrong in ("/etc/passwd", "models/../../x", ""):
         with pytest.raises(FetchError, match=r"expect\.0\.path"):
@@ -179,9 +183,12 @@ def test_a_name_that_cannot_be_used_asks_for_another(policy, implied):
     assert len(caught.value.message) < 600
 
 
-def test_a_pickles_name_is_not_taken_where_pickles_are_not():
-    with pytest.raises(FetchError, match=r"ending in \.safetensors"):
-        request.file_name(request.parse(words()).file, "a.ckpt", policy=FormatPolicy.SAFETENSORS_ONLY)
+@pytest.mark.parametrize("implied", ["a.ckpt", "a b.pt", "é.pth", "x" * 300 + ".bin"])
+def test_a_pickles_name_where_pickles_are_not_taken_tells_how_they_are(implied):
+    with pytest.raises(FetchError, match=r"set spec\.formatPolicy to ScanPickle") as caught:
+        request.file_name(request.parse(words()).file, implied, policy=FormatPolicy.SAFETENSORS_ONLY)
+    assert (caught.value.reason, caught.value.retryable) == ("FormatRefused", False)
+    assert len(caught.value.message) < 600
 
 
 def resolved(url):
@@ -352,3 +359,39 @@ def test_an_error_of_the_volume_has_a_reason(number, reason, retryable):
     found = of_volume(OSError(number, "strerror", "/volume/x"))
     assert (found.reason, found.retryable) == (reason, retryable)
     assert "/volume/x" in found.message
+
+
+def test_the_longest_header_that_is_read_takes_little_memory_even_with_a_wide_letter():
+    around = len(b'{"__metadata__":{"a":""}}') + 4
+    note = "\U0001f600" + "x" * (gate.MAX_HEADER_BYTES - around)
+    raw = f'{{"__metadata__":{{"a":"{note}"}}}}'.encode()
+    head = struct.pack("<Q", len(raw)) + raw
+    assert gate.needed(head) == len(head)
+    file = request.parse(words()).file
+    del note
+    tracemalloc.start()
+    try:
+        with pytest.raises(FetchError, match="it has no tensor"):
+            gate.judge(head, file=file, policy=FormatPolicy.SAFETENSORS_ONLY, name="a.safetensors")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 45 * 1024 * 1024
+    with pytest.raises(FetchError, match="at most"):
+        gate.needed(struct.pack("<Q", len(raw) + 1) + raw)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "retryable"),
+    [
+        (2, "NotFound", False),
+        (20, "NotFound", False),
+        (13, "Forbidden", False),
+        (5, "VolumeUnreachable", True),
+        (116, "VolumeUnreachable", True),
+    ],
+)
+def test_an_error_of_another_claim_is_the_sources(number, reason, retryable):
+    found = of_claim(OSError(number, "strerror", "/sources/x"), "volume:models/x")
+    assert (found.reason, found.retryable) == (reason, retryable)
+    assert found.message.startswith("volume:models/x: ")
