@@ -7,6 +7,9 @@ from typing import Any
 from cluster import Cluster, Kube, Manifest
 from shapes import bundle, instance, secret
 
+#: Bytes that the server sends at a time.
+PIECE = 262144
+
 SLOW_SERVER = """
 import asyncio, itertools, sys
 from aiohttp import ClientSession, web
@@ -92,7 +95,8 @@ def test_killed_in_the_middle_of_a_fetch(kube: Kube, cluster: Cluster) -> None:
     count = json.loads(
         cluster.run("get", "--raw", f"/api/v1/namespaces/{kube.namespace}/services/slow:80/proxy/count")
     )
-    assert count["served"] == size, "the file was downloaded once"
+    # The server sends in pieces, one of which the look at the header may leave unread.
+    assert size <= count["served"] <= size + PIECE, "the file was downloaded once"
 
 
 def test_a_killed_fetch_pod_resumes(kube: Kube, cluster: Cluster) -> None:

@@ -145,16 +145,16 @@ def stays_inside(scene: Scene, fetch: Try) -> None:
     assert not list(scene.folder.glob("*.safetensors")), "a file came to lie outside the volume"
 
 
-def two_files_of_one_name(scene: Scene) -> None:
-    """Of one bundle, two different files want one path: the first keeps it."""
+def an_entry_renamed(scene: Scene) -> None:
+    """Another entry of the bundle has the path by now (two at once the operator refuses): the file is
+    replaced whole."""
     scene.verified(
         scene.run(scene.address(SMALL), fileName=MODEL, name="first"), name=SMALL, path=f"{FOLDER}/{MODEL}"
     )
     fetch = scene.run(scene.address(ANOTHER), fileName=MODEL, name="second")
-    scene.failed(fetch, "PathConflict", retryable=False)
+    scene.verified(fetch, name=ANOTHER, path=f"{FOLDER}/{MODEL}")
     assert scene.visible() == [f"{FOLDER}/{MODEL}"]
-    assert scene.server.digests[SMALL] in scene.reader.seen[f"{FOLDER}/{MODEL}"]
-    assert len(scene.entries()) == 1
+    assert owners(scene) == {f"{FOLDER}/{MODEL}": {"bundle/second"}}
 
 
 def two_bundles_other_content(scene: Scene) -> None:
@@ -296,7 +296,7 @@ ROWS: Mapping[str, Row] = {
     "file name with ..": partial(outside, file_name="../../../up.safetensors"),
     "address with ..": outside_by_its_address,
     "path of a claim with ..": outside_of_its_claim,
-    "two files of one name": two_files_of_one_name,
+    "one path, another entry of the bundle": an_entry_renamed,
     "two bundles, one path, other content": two_bundles_other_content,
     "two bundles, one path, same file": partial(two_bundles_same_file, sha256=False),
     "two bundles, one path, same sha256 in the spec": partial(two_bundles_same_file, sha256=True),
