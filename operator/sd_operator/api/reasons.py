@@ -197,8 +197,8 @@ class Reason(StrEnum):
     INTERRUPTED = ("Interrupted", "The fetch pod was told to stop; what it downloaded is kept.", "Nothing.")
     INVALID_REQUEST = (
         "InvalidRequest",
-        "The fetcher cannot do what it was asked: a name that only the source knows cannot be used, an address "
-        "has a form that none can have, or operator and fetcher are of different versions.",
+        "The fetcher cannot do what it was asked: a name that only the source knows cannot be used, an "
+        "address has a form that none can have, or operator and fetcher are of different versions.",
         "Do what the message says, such as setting fileName.",
     )
     OOM_KILLED = (
