@@ -24,6 +24,8 @@ TOLERATIONS = [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}]
 BUNDLE = "base"
 #: All files that any bundle here has.
 FILES = (BUNDLE, "other")
+#: A file that comes later; the stand-in lists it from the start.
+LATER = "third"
 #: Label of every namespace that is made here.
 MARK = "sdoperator.dev/rig=true"
 

@@ -88,7 +88,7 @@ async def set_up(
             "-m",
             "benchmarks.standin",
             f"--kubeconfig={kubeconfig}",
-            *(f"--file={_listed(name)}" for name in scene.FILES),
+            *(f"--file={_listed(name)}" for name in (*scene.FILES, scene.LATER)),
             *standin,
         ),
         folder / "standin.log",

@@ -61,7 +61,7 @@ CHANGES: Mapping[str, Object] = {
 OTHER_FILES = "other files"
 BUNDLE_CHANGE: Object = {
     "metadata": {"annotations": {"sdoperator.dev/verify": "soak"}},
-    "spec": {"files": [scene.file(scene.BUNDLE), scene.file("third")], "removeAfter": "0s"},
+    "spec": {"files": [scene.file(scene.BUNDLE), scene.file(scene.LATER)], "removeAfter": "0s"},
 }
 CREATE, DELETE = "create", "delete"
 CHAPTERS = (CREATE, *CHANGES, OTHER_FILES, DELETE)
