@@ -105,7 +105,12 @@ def bundle(namespace: str, *, files: Iterable[str] = (BUNDLE,)) -> Object:
         "apiVersion": API,
         "kind": "ModelBundle",
         "metadata": {"name": BUNDLE, "namespace": namespace},
-        "spec": {"files": [file(name) for name in files], "storage": storage},
+        "spec": {
+            "files": [file(name) for name in files],
+            "storage": storage,
+            # Said, as they would otherwise depend on whether the instance was there first.
+            "fetch": {"nodeSelector": {}, "tolerations": []},
+        },
     }
 
 
