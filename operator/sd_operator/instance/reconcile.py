@@ -217,10 +217,11 @@ class InstanceReconciler:
 
 
 def _is_newborn(observed: Observed) -> bool:
-    """Whether the first pods exist in a moment: until then a status that is not observed yet says enough."""
+    """Whether the Deployment counts its first pods in a moment: until then a status that is not observed yet
+    says enough. A pod may be seen before it is counted."""
     live = observed.deployment
     told = observed.instance.status.observed_generation >= 0
-    if live is None or told or observed.pods:
+    if live is None or told or (live.get("status") or {}).get("replicas"):
         return False
     return pods.age(live, now=observed.now) < NEWBORN_SECONDS
 

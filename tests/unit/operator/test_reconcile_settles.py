@@ -10,6 +10,7 @@ from sd_operator import names
 from sd_operator.errors import ConflictError, RefusedError
 from sd_operator.instance.reconcile import SHORTEST_POLL
 from sd_operator.names import Key
+from sd_operator.runtime_client import RuntimeState
 
 
 async def test_a_bundle_and_an_instance_become_ready() -> None:
@@ -112,6 +113,24 @@ async def test_every_child_that_is_edited_or_removed_by_hand_is_restored() -> No
     assert cluster.one(names.DEPLOYMENT, "demo")["spec"]["replicas"] == 1
     assert cluster.one(names.SERVICE, "demo")
     assert world.verdict(names.SDINSTANCE, "demo")[0] == "Ready"
+
+
+async def test_a_pod_that_is_seen_before_it_is_counted_costs_no_status_of_its_own() -> None:
+    world = a_world()
+    for _ in range(3):
+        await world.bundles.reconcile(BUNDLE)
+        world.controllers.step()
+    await world.instances.reconcile(INSTANCE)
+    world.controllers.step()
+    deployment = world.cluster.one(names.DEPLOYMENT, "demo")
+    deployment["status"] = {"observedGeneration": deployment["metadata"]["generation"]}
+    world.runtimes.answer = RuntimeState(health="Loading")
+    world.cluster.writes.clear()
+    await world.instances.reconcile(INSTANCE)
+    assert world.cluster.writes == []
+    world.controllers.step()
+    await world.instances.reconcile(INSTANCE)
+    assert [write[:2] for write in world.cluster.writes] == [("apply-status", "SDInstance")]
 
 
 async def test_a_job_that_is_removed_by_hand_is_missed_only_while_its_file_is_not_verified() -> None:
