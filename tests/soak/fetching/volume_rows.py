@@ -145,6 +145,16 @@ def stays_inside(scene: Scene, fetch: Try) -> None:
     assert not list(scene.folder.glob("*.safetensors")), "a file came to lie outside the volume"
 
 
+def two_files_of_one_name(scene: Scene) -> None:
+    """Of one bundle, two different files are called the same by their sources: the first keeps the path."""
+    scene.verified(scene.run(scene.address(SMALL), name="first"), name=SMALL, path=f"{FOLDER}/{SMALL}")
+    fetch = scene.run(scene.address(f"nowhere/{SMALL}"), scene.address(ANOTHER), name="second")
+    scene.failed(fetch, "PathConflict", retryable=False)
+    assert "first" in fetch.told["message"], "whose the path is"
+    assert scene.visible() == [f"{FOLDER}/{SMALL}"]
+    assert owners(scene) == {f"{FOLDER}/{SMALL}": {"bundle/first"}}
+
+
 def an_entry_renamed(scene: Scene) -> None:
     """Another entry of the bundle has the path by now (two at once the operator refuses): the file is
     replaced whole."""
@@ -296,6 +306,7 @@ ROWS: Mapping[str, Row] = {
     "file name with ..": partial(outside, file_name="../../../up.safetensors"),
     "address with ..": outside_by_its_address,
     "path of a claim with ..": outside_of_its_claim,
+    "two files of one name": two_files_of_one_name,
     "one path, another entry of the bundle": an_entry_renamed,
     "two bundles, one path, other content": two_bundles_other_content,
     "two bundles, one path, same file": partial(two_bundles_same_file, sha256=False),
