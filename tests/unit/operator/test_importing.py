@@ -23,6 +23,7 @@ from sd_operator.api.base import parse
 from sd_operator.api.bundle import ModelBundle
 from sd_operator.bundle.__main__ import main
 from sd_operator.bundle.importing import hashing
+from tests.unit.operator.unprivileged import unprivileged
 
 Tensors = Mapping[str, tuple[int, ...]]
 
@@ -655,12 +656,11 @@ def test_what_may_not_be_read_is_told(folder: Folder, run: Run) -> None:
     folder.safetensors("models/Lora/a.safetensors", LORA)
     file = folder.safetensors("models/Lora/b.safetensors", LORA)
     inside = folder.safetensors("models/VAE/c.safetensors", VAE).parent
-    file.chmod(0)
-    inside.chmod(0)
-    if os.access(file, os.R_OK):
-        pytest.skip("root reads everything")
-    outcome = run()
-    inside.chmod(0o700)
+    with unprivileged(folder.root):
+        file.chmod(0)
+        inside.chmod(0)
+        outcome = run()
+        inside.chmod(0o700)
     assert list(outcome.types) == ["models/Lora/a.safetensors"]
     assert "cannot be read" in outcome.line("models/Lora/b.safetensors")
     assert "cannot be read" in outcome.line("models/VAE")

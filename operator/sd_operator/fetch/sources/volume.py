@@ -44,7 +44,7 @@ def _regular_file(root: Path, source: Volume) -> Path:
                 f"{identity(source)}: a link leads out of the claim; set source.volume.path to a file in it",
             )
         state = path.stat()
-        readable = os.access(path, os.R_OK)
+        readable = os.access(path, os.R_OK, effective_ids=True)
     except (OSError, RuntimeError) as error:
         raise _failed(source, error) from error
     if not stat.S_ISREG(state.st_mode):

@@ -1,6 +1,5 @@
 """Secrets as files: for which hosts they are, how they rotate, and what is said of those of no use."""
 
-import os
 import threading
 
 import pytest
@@ -9,6 +8,7 @@ from sd_operator.fetch import errors
 from sd_operator.fetch.credentials import Credentials
 from sd_operator.fetch.errors import FetchError
 from tests.unit.operator.fetch.loopback import secret
+from tests.unit.operator.unprivileged import unprivileged
 
 VALUE = "s3cr3t"
 
@@ -48,16 +48,17 @@ def test_a_folder_of_secrets_that_cannot_be_read_is_no_fault_of_the_volumes(tmp_
     assert (caught.value.reason, caught.value.retryable) == (errors.CREDENTIAL_INVALID, False)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 @pytest.mark.parametrize("folder", [".", "one"])
 def test_a_secret_that_may_not_be_read_is_named(tmp_path, folder):
     secret(tmp_path, "one", host="models.example.org", token=VALUE)
-    (tmp_path / folder).chmod(0)
-    try:
-        with pytest.raises(FetchError, match="cannot be read: Permission denied") as caught:
-            found(tmp_path)
-    finally:
-        (tmp_path / folder).chmod(0o700)
+    with unprivileged(tmp_path):
+        assert found(tmp_path) == "one"
+        (tmp_path / folder).chmod(0)
+        try:
+            with pytest.raises(FetchError, match="cannot be read: Permission denied") as caught:
+                found(tmp_path)
+        finally:
+            (tmp_path / folder).chmod(0o700)
     assert caught.value.reason == errors.CREDENTIAL_INVALID
 
 
