@@ -8,7 +8,8 @@ a file was true when the file was renamed into place; whoever needs it to be tru
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,8 @@ from pathlib import Path, PurePosixPath
 from sd_modelfiles import place
 
 VERSION = 1
+
+_POLL_SECONDS = 0.05
 
 
 class ManifestError(Exception):
@@ -74,17 +77,34 @@ def load(root: Path) -> Manifest:
         raise ManifestError(f"{path}: {str(error)[:300]}") from error
 
 
+def _pause() -> None:
+    time.sleep(_POLL_SECONDS)
+
+
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the volume's writers' lock; it is free again when the holder ends, however it ends."""
+def locked(root: Path, *, waiting: Callable[[], None] = _pause) -> Iterator[None]:
+    """Hold the volume's writers' lock; it is free again when the holder ends, however it ends.
+
+    While another has it, `waiting` is called again and again: it passes the time, or raises.
+    """
     folder = root / place.OWN_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(folder / "lock", flags, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _takes(descriptor):
+            waiting()
         yield
     finally:
         os.close(descriptor)
+
+
+def _takes(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def save(root: Path, manifest: Manifest) -> None:

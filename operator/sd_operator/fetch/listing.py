@@ -3,16 +3,14 @@
 A copy of its last state lies beside it, for whoever has to mend it.
 """
 
-import fcntl
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sd_modelfiles import manifest, place
+from sd_modelfiles import manifest
 from sd_modelfiles.describe import Description
 from sd_modelfiles.manifest import Entry, Manifest
 from sd_operator.fetch import errors, notes
@@ -66,30 +64,19 @@ def volume_faults() -> Iterator[None]:
 @contextmanager
 def locked(root: Path, stop: Stop, *, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
     """Hold the lock of the manifest's writers; a stop ends the waiting, and so does time."""
-    folder = root / place.OWN_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor, end = os.open(folder / "lock", flags, 0o666), time.monotonic() + seconds
-    try:
-        while not _is_ours(descriptor):
-            if time.monotonic() >= end:
-                raise FetchError(
-                    errors.VOLUME_UNREACHABLE,
-                    f"another process has held the lock of the volume's manifest for {seconds:.0f} s",
-                    retryable=True,
-                )
-            stop.sleep(_LOCK_POLL_SECONDS)
+    end = time.monotonic() + seconds
+
+    def waiting() -> None:
+        if time.monotonic() >= end:
+            raise FetchError(
+                errors.VOLUME_UNREACHABLE,
+                f"another process has held the lock of the volume's manifest for {seconds:.0f} s",
+                retryable=True,
+            )
+        stop.sleep(_LOCK_POLL_SECONDS)
+
+    with manifest.locked(root, waiting=waiting):
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_ours(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def save(root: Path, listed: Manifest) -> None:

@@ -204,14 +204,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"
 
     def do_GET(self) -> None:
-        if not self._allowed():
+        # Numbers alone, for scrapers that have no token; as a serving pod has it.
+        if self.path == "/metrics":
+            body = generate_latest(self.server.progress.registry)
+            self._answer(HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", body)
+        elif not self._allowed():
             self._answer(HTTPStatus.UNAUTHORIZED, "text/plain", b"a token is needed\n")
         elif self.path == "/v1/progress":
             body = json.dumps(self.server.progress.told()).encode()
             self._answer(HTTPStatus.OK, "application/json", body)
-        elif self.path == "/metrics":
-            body = generate_latest(self.server.progress.registry)
-            self._answer(HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", body)
         else:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there are /v1/progress and /metrics\n")
 

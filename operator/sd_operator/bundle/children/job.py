@@ -42,6 +42,7 @@ def build_job(
         command=("python", "-m", "sd_operator.fetch"),
         env=_env(bundle, file, token_sha256, settings),
         labels={names.LABEL_SD_FILE: file.name},
+        ports=[{"name": "management", "containerPort": names.MANAGEMENT_PORT, "protocol": "TCP"}],
         annotations=annotations,
         volumes=[volume for volume, _ in (*secrets, *claims, *authorities)],
         mounts=[mount for _, mount in (*secrets, *claims, *authorities)],

@@ -45,6 +45,7 @@ class Work:
     env: Sequence[Object]
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    ports: Sequence[Object] = ()
     volumes: Sequence[Object] = ()
     mounts: Sequence[Object] = ()
 
@@ -140,6 +141,7 @@ def _container(bundle: ModelBundle, work: Work, settings: FetchSettings) -> Obje
         "imagePullPolicy": settings.image_pull_policy,
         "command": list(work.command),
         "env": [*work.env, {"name": "SD_FETCH_ROOT", "value": ROOT}],
+        **({"ports": list(work.ports)} if work.ports else {}),
         "resources": given.as_manifest() if given is not None else RESOURCES,
         "securityContext": container_security(),
         "terminationMessagePolicy": "File",

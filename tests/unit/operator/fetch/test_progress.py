@@ -54,12 +54,21 @@ def test_progress_is_told_as_json(progress):
 
 
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("other", 401), ("é", 401), (TOKEN, 200)])
-@pytest.mark.parametrize("path", ["/v1/progress", "/metrics"])
-def test_with_a_token_set_nothing_is_told_without_it(progress, path, token, status):
+def test_with_a_token_set_the_progress_is_not_told_without_it(progress, token, status):
     with serving(progress, port=free_port(), token_sha256=DIGEST) as port:
-        found, body = ask(port, path, token)
+        found, body = ask(port, "/v1/progress", token)
+        hidden = ask(port, "/", token)[0]
     assert found == status
     assert status == 200 or b"hub:a" not in body
+    assert hidden == (404 if status == 200 else 401)
+
+
+def test_scrapers_have_no_token_and_get_numbers_alone(progress):
+    with serving(progress, port=free_port(), token_sha256=DIGEST) as port:
+        found, body = ask(port, "/metrics")
+    assert found == 200
+    assert b"sdo_fetch_bytes_total" in body
+    assert b"hub:a" not in body
 
 
 def test_numbers_are_told_to_prometheus(progress):
