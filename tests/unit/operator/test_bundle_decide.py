@@ -1,134 +1,37 @@
-"""What a bundle needs and says, as tables."""
+"""What a file of a bundle needs and says, as tables."""
 
 import datetime
 import json
 from typing import Any
 
 import pytest
-from operator_fakes import SHA, bundle, file, finish, run, timestamp, verified, wait
+from bundle_jobs import (
+    COMPLETE,
+    FAILED,
+    MISMATCH,
+    REMEMBERED,
+    RETRYABLE,
+    UNAUTHORIZED,
+    WISH,
+    a_bundle,
+    a_claim,
+    a_job,
+    a_pod,
+    an_orphan,
+    decided,
+    decision,
+    evict,
+    job_failed,
+    the_wish,
+)
+from operator_fakes import SHA, file, finish, run, timestamp, verified, wait
 
 from sd_operator import names
-from sd_operator.api.base import parse
-from sd_operator.api.bundle import FileStatus, ModelBundle
-from sd_operator.bundle import decide, jobs, refusals
-from sd_operator.bundle.children.job import build_job
-from sd_operator.bundle.children.pod import FetchSettings
-from sd_operator.bundle.observe import Observed, users_of
-from sd_operator.bundle.placement import Placement
-from sd_operator.bundle.readiness import readiness
+from sd_operator.api.bundle import FileStatus
+from sd_operator.bundle import decide, jobs
+from sd_operator.bundle.observe import Observed
 from sd_operator.fetch_client import Progress
-from sd_operator.manifests import stamped
 from sd_operator.pods import Trouble
-
-SETTINGS = FetchSettings(image="operator:1", image_pull_policy="Never", hf_endpoint="https://hf.example.org")
-FAILED = '{"state":"Failed","reason":"NotFound","message":"HTTP 404","retryable":false}'
-MISMATCH = '{"state":"Failed","reason":"HashMismatch","message":"another","retryable":false}'
-UNAUTHORIZED = '{"state":"Failed","reason":"Unauthorized","message":"HTTP 401","retryable":false}'
-RETRYABLE = '{"state":"Failed","reason":"Timeout","message":"no answer","retryable":true}'
-
-
-def a_bundle(*, status: dict[str, Any] | None = None, **spec: Any) -> ModelBundle:
-    manifest = bundle(**spec)
-    manifest["metadata"].update(uid="bundle-uid", generation=3)
-    manifest["status"] = status or {"observedGeneration": -1}
-    return parse(ModelBundle, manifest)
-
-
-def the_wish(of: ModelBundle, *, claim_uid: str = "claim-uid", failures: int = 0) -> dict[str, Any]:
-    return stamped(
-        build_job(
-            of,
-            of.spec.files[0],
-            claim_uid=claim_uid,
-            exclusive=True,
-            placement=Placement(),
-            failures=failures,
-            token_sha256="token",
-            settings=SETTINGS,
-        )
-    )
-
-
-def a_claim(**metadata: Any) -> dict[str, Any]:
-    return {
-        "metadata": {
-            "name": "sd15-models",
-            "uid": "claim-uid",
-            "labels": {names.LABEL_SD_BUNDLE: "sd15"},
-            **metadata,
-        },
-        "status": {"phase": "Bound"},
-    }
-
-
-def a_job(wish: dict[str, Any], *conditions: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    return {
-        "metadata": {**wish["metadata"], "uid": "job-uid", **metadata},
-        "status": {"conditions": list(conditions)},
-    }
-
-
-def an_orphan(wish: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    job = a_job(wish, **metadata)
-    del job["metadata"]["ownerReferences"]
-    return job
-
-
-def evict(pod: dict[str, Any]) -> dict[str, Any]:
-    pod["status"] = {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
-    return pod
-
-
-def a_pod(name: str = "p", *, owner: str = "job-uid", **metadata: Any) -> dict[str, Any]:
-    return {
-        "metadata": {
-            "name": name,
-            "uid": f"{name}-uid",
-            "labels": {names.LABEL_SD_FILE: "base"},
-            "ownerReferences": [{"uid": owner, "controller": True}],
-            "creationTimestamp": timestamp(),
-            **metadata,
-        }
-    }
-
-
-COMPLETE = {"type": "Complete", "status": "True"}
-
-
-def job_failed(*, ago: float = -600.0) -> dict[str, Any]:
-    """By default later than any test asks: the tables are made long before the last of them runs."""
-    return {
-        "type": "Failed",
-        "status": "True",
-        "reason": "BackoffLimitExceeded",
-        "message": "Job has reached the specified backoff limit",
-        "lastTransitionTime": timestamp(ago=ago),
-    }
-
-
-def decided(
-    *,
-    job: dict[str, Any] | None,
-    pods: tuple[dict[str, Any], ...] = (),
-    of: ModelBundle | None = None,
-    damaged: dict[str, str] | None = None,
-    **more: Any,
-) -> decide.FileDecision:
-    of = of or a_bundle()
-    observed = Observed(
-        bundle=of,
-        now=datetime.datetime.now(tz=datetime.UTC),
-        claim=a_claim(),
-        jobs={job["metadata"]["name"]: job} if job else {},
-        pods=pods,
-        **more,
-    )
-    before = jobs.failures(observed, of.spec.files[0], job)
-    return decide.decide_file(observed, of.spec.files[0], the_wish(of, failures=before), damaged)
-
-
-WISH = the_wish(a_bundle())
-REMEMBERED = FileStatus(name="base", state="Verified", sha256=SHA, path="p", job=WISH["metadata"]["name"])
 
 
 @pytest.mark.parametrize(
@@ -533,154 +436,3 @@ def test_a_verified_file_tells_everything_the_fetcher_told() -> None:
         "path": "models/Stable-diffusion/base.safetensors",
         "job": WISH["metadata"]["name"],
     }
-
-
-@pytest.mark.parametrize(
-    ("files", "reason", "words"),
-    [
-        pytest.param([file()], None, "", id="a plain file"),
-        pytest.param(
-            [file("a", source={"http": {"url": "https://x.org/get?file=1"}})],
-            "InvalidSpec",
-            "spec.files[a].fileName: 'get'",
-            id="an address that ends in no file name",
-        ),
-        pytest.param(
-            [file("a", source={"http": {"url": "http://[a/x.safetensors"}})],
-            "InvalidSpec",
-            "spec.files[a].source.http.url: 'http://[a/x.safetensors'",
-            id="an address with half a bracket",
-        ),
-        pytest.param(
-            [file("a", source={"http": {"url": "http://ex\u2100mple/x.safetensors"}})],
-            "InvalidSpec",
-            "spec.files[a].source.http.url",
-            id="a host that means another one",
-        ),
-        pytest.param(
-            [file("a", source={"http": {"url": "http://x.org:99999/x.safetensors"}})],
-            "InvalidSpec",
-            "Port out of range",
-            id="a port that is none",
-        ),
-        pytest.param(
-            [file("a", source={"http": {"url": "http:///x.safetensors"}}, fileName="x.safetensors")],
-            "InvalidSpec",
-            "names no host",
-            id="an address without a host",
-        ),
-        pytest.param(
-            [file("a", source={"http": {"url": "https://x.org/m.safetensors%0A"}})],
-            "InvalidSpec",
-            "spec.files[a].fileName",
-            id="a name that ends in a line break",
-        ),
-        pytest.param(
-            [file("a", source={"http": {"url": "https://x.org/m.ckpt"}})],
-            "InvalidSpec",
-            "set formatPolicy to ScanPickle",
-            id="another format",
-        ),
-        pytest.param(
-            [file("a", fileName="x.safetensors"), file("b", fileName="x.safetensors")],
-            "PathConflict",
-            "models/Stable-diffusion/x.safetensors",
-            id="two files for one place",
-        ),
-        pytest.param(
-            [
-                file(
-                    "a",
-                    source={"huggingFace": {"repo": "o/r", "revision": "main", "path": "d/m%20.safetensors"}},
-                )
-            ],
-            "InvalidSpec",
-            "'m%20.safetensors'",
-            id="a name with characters no volume should have",
-        ),
-    ],
-)
-def test_a_spec_that_cannot_be_done_is_refused(
-    files: list[dict[str, Any]], reason: str | None, words: str
-) -> None:
-    refused = refusals.of_spec(a_bundle(files=files))
-    assert (refused.reason if refused else None) == reason
-    assert refused is None or (refused.state.value == "Stalled" and words in refused.message)
-
-
-@pytest.mark.parametrize(
-    ("claim", "expected"),
-    [
-        (None, None),
-        (a_claim(), None),
-        (a_claim(labels={}), ("Stalled", "NameTaken")),
-        (a_claim(labels={names.LABEL_SD_BUNDLE: "another"}), ("Stalled", "NameTaken")),
-        (a_claim(deletionTimestamp="2026-01-01T00:00:00Z"), ("Reconciling", "WaitingForDeletion")),
-        ({**a_claim(), "status": {"phase": "Lost"}}, ("Stalled", "VolumeLost")),
-    ],
-    ids=["none yet", "ours", "a stranger's", "another bundle's", "going", "lost"],
-)
-def test_a_claim_that_cannot_be_used(claim: dict[str, Any] | None, expected: tuple[str, str] | None) -> None:
-    observed = Observed(bundle=a_bundle(), now=datetime.datetime.now(tz=datetime.UTC), claim=claim)
-    refused = refusals.of_claim(observed)
-    assert (None if refused is None else (refused.state.value, refused.reason)) == expected
-
-
-def decision(
-    name: str, state: Any, reason: str | None = None, *, permanent: bool = False
-) -> decide.FileDecision:
-    status = FileStatus(name=name, state=state, reason=reason, message="a sentence" if reason else None)
-    if state == "Failed" and not permanent:
-        status = status.model_copy(update={"retry_at": timestamp(ago=-60)})
-    return decide.FileDecision(status, stuck=permanent and state == "Pending")
-
-
-@pytest.mark.parametrize(
-    ("files", "state", "reason"),
-    [
-        ([decision("a", "Verified")], "Ready", "FilesVerified"),
-        ([decision("a", "Verified"), decision("b", "Fetching")], "Reconciling", "Fetching"),
-        ([decision("a", "Pending", "Unschedulable")], "Reconciling", "Unschedulable"),
-        ([decision("a", "Pending", "ImagePullBackOff", permanent=True)], "Stalled", "ImagePullBackOff"),
-        ([decision("a", "Failed", "Timeout")], "Reconciling", "FetchFailed"),
-        (
-            [decision("a", "Failed", "Timeout"), decision("b", "Failed", "NotFound", permanent=True)],
-            "Stalled",
-            "FetchFailed",
-        ),
-        ([decision("a", "Fetching", "Retrying")], "Reconciling", "Fetching"),
-    ],
-)
-def test_the_gravest_is_said(files: list[decide.FileDecision], state: str, reason: str) -> None:
-    observed = Observed(bundle=a_bundle(), now=datetime.datetime.now(tz=datetime.UTC), claim=a_claim())
-    said = readiness(observed, files)
-    assert (said.state.value, said.reason) == (state, reason)
-
-
-def test_a_claim_that_is_not_bound_explains_a_waiting_file() -> None:
-    observed = Observed(
-        bundle=a_bundle(),
-        now=datetime.datetime.now(tz=datetime.UTC),
-        claim=a_claim(),
-        warnings={"claim-uid": Trouble("ProvisioningFailed", "sd15-models: no storage class", False)},
-    )
-    said = readiness(observed, [decision("a", "Pending")])
-    assert (said.reason, said.message) == (
-        "ProvisioningFailed",
-        "spec.storage.storageClassName: PersistentVolumeClaim sd15-models: no storage class",
-    )
-
-
-def test_users_are_found_even_among_objects_that_cannot_be_read() -> None:
-    def user(name: str, spec: Any) -> dict[str, Any]:
-        return {"metadata": {"name": name}, "spec": spec}
-
-    instances = [
-        user("b", {"models": [{"name": "sd15"}]}),
-        user("a", {"models": [{"name": "x"}, {"name": "sd15"}]}),
-        user("c", {"models": [{"name": "other"}]}),
-        user("d", None),
-        user("e", {"models": "sd15"}),
-        user("f", {"models": [None, {"name": 5}]}),
-    ]
-    assert sorted(user["metadata"]["name"] for user in users_of("sd15", instances)) == ["a", "b"]

@@ -4,8 +4,8 @@ import datetime
 import json
 
 import pytest
+from bundle_jobs import a_bundle, a_claim, a_job, a_pod, decided, job_failed, the_wish
 from operator_fakes import finish, timestamp
-from test_bundle_decide import a_bundle, a_claim, a_job, a_pod, decided, job_failed, the_wish
 
 from sd_operator.api.conditions import State
 from sd_operator.api.reasons import Reason

@@ -1,10 +1,10 @@
-"""What becomes of a bundle's volume after its files were fetched: verified anew, tidied, and reclaimed."""
+"""Files on a volume over time: verified anew, and removed when they left the spec."""
 
 import json
-from typing import Any
 
 import pytest
-from operator_fakes import SHA, Killed, bundle, file, timestamp
+from bundle_world import BASE, GONE, age, rounds, status
+from operator_fakes import SHA, Killed, file, timestamp
 from operator_world import BUNDLE, World, a_world
 
 from sd_operator import errors, names
@@ -12,32 +12,6 @@ from sd_operator.api.bundle import seconds
 from sd_operator.bundle.verdict import Kept, read_kept
 from sd_operator.fetch import request as fetcher
 from sd_operator.fetch import verdict
-
-BASE = "models/Stable-diffusion/base.safetensors"
-GONE = {"name": "base", "path": BASE, "sha256": SHA}
-
-
-def status(world: World) -> dict[str, Any]:
-    found: dict[str, Any] = world.cluster.one(names.MODELBUNDLE, "sd15")["status"]
-    return found
-
-
-def age(world: World, *, ago: float) -> None:
-    """As if the last verification, readiness and departures had been this long ago."""
-    told = status(world)
-    for condition in told["conditions"]:
-        condition["lastTransitionTime"] = timestamp(ago=ago)
-    if "verification" in told:
-        told["verification"]["time"] = timestamp(ago=ago)
-    for leaving in told.get("leaving", ()):
-        leaving["since"] = timestamp(ago=ago)
-
-
-async def rounds(world: World, count: int = 6) -> None:
-    """The bundle's rounds alone: the instance has others."""
-    for _ in range(count):
-        await world.bundles.reconcile(BUNDLE)
-        world.controllers.step()
 
 
 @pytest.fixture
@@ -218,74 +192,6 @@ async def test_a_volume_that_cannot_be_looked_after_is_told_beside_ready(world: 
     assert "looked after" not in status(world)["conditions"][0]["message"]
 
 
-async def test_a_bundle_is_no_longer_ready_to_go_while_its_volume_is_in_use(world: World) -> None:
-    cluster = world.cluster
-    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
-    await rounds(world)
-    assert cluster.one(names.MODELBUNDLE, "sd15")["metadata"]["finalizers"] == [names.FINALIZER]
-    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
-    await rounds(world)
-    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Reconciling", "InUse")
-    assert cluster.one(names.CLAIM, "sd15-models")
-    cluster.remove(names.SDINSTANCE, "ns", "demo")
-    await rounds(world)
-    assert cluster.all(names.MODELBUNDLE) == []
-    assert cluster.all(names.CLAIM) == []
-
-
-async def test_a_bundle_that_keeps_its_volume_has_no_finalizer(world: World) -> None:
-    cluster = world.cluster
-    for policy, finalizers in (("Delete", [names.FINALIZER]), ("Retain", [])):
-        cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": policy})
-        await rounds(world)
-        assert cluster.one(names.MODELBUNDLE, "sd15")["metadata"].get("finalizers") == finalizers
-
-
-async def test_finalizers_of_others_stay() -> None:
-    world = a_world()
-    live = world.cluster.one(names.MODELBUNDLE, "sd15")
-    live["metadata"]["finalizers"] = ["example.org/mine", names.FINALIZER]
-    await world.settle()
-    assert live["metadata"]["finalizers"] == ["example.org/mine"]
-
-
-async def test_a_volume_that_pods_mount_whatever_the_spec_says_by_now_is_in_use(world: World) -> None:
-    cluster = world.cluster
-    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
-    cluster.edit(names.SDINSTANCE, "demo", models=[{"name": "absent"}])
-    await rounds(world)
-    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
-    await rounds(world)
-    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Reconciling", "InUse")
-    assert "SDInstance demo" in status(world)["conditions"][0]["message"]
-
-
-async def test_a_volume_that_another_bundle_uses_is_in_use(world: World) -> None:
-    cluster = world.cluster
-    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
-    cluster.remove(names.SDINSTANCE, "ns", "demo")
-    cluster.add(bundle("borrower", storage={"existingClaim": "sd15-models"}))
-    await rounds(world)
-    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
-    await rounds(world)
-    assert "ModelBundle borrower" in status(world)["conditions"][0]["message"]
-    cluster.remove(names.MODELBUNDLE, "ns", "borrower")
-    await rounds(world)
-    assert cluster.all(names.MODELBUNDLE) == []
-
-
-async def test_the_end_of_a_volume_is_told_while_it_goes(world: World) -> None:
-    cluster = world.cluster
-    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
-    await rounds(world)
-    claim = cluster.one(names.CLAIM, "sd15-models")
-    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
-    claim["metadata"]["deletionTimestamp"] = timestamp()
-    await world.bundles.reconcile(BUNDLE)
-    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Reconciling", "WaitingForDeletion")
-    assert "stays while pods mount it: those of SDInstance demo" in status(world)["conditions"][0]["message"]
-
-
 async def test_an_upkeep_that_would_remove_what_is_in_the_spec_again_is_withdrawn(world: World) -> None:
     cluster = world.cluster
     both = [file(), file("other", fileName="other.safetensors")]
@@ -351,62 +257,6 @@ async def test_a_served_checkpoint_that_was_renamed_leaves_its_old_place(world: 
     assert [asked["remove"] for asked in world.controllers.upkeep] == [[GONE]]
 
 
-async def test_a_job_that_is_refused_holds_up_no_other_file(world: World) -> None:
-    files = [file(), file("other", fileName="other.safetensors")]
-    world.cluster.refuse["Job"] = errors.RefusedError("exceeded quota: jobs", status=403)
-    world.cluster.edit(names.MODELBUNDLE, "sd15", files=files)
-    await rounds(world)
-    told = {each["name"]: (each["state"], each.get("reason")) for each in status(world)["files"]}
-    assert told == {"base": ("Verified", None), "other": ("Pending", "ChildRejected")}
-    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Stalled", "ChildRejected")
-
-
-async def test_a_fetch_that_cannot_start_keeps_no_turn_from_others() -> None:
-    world = a_world()
-    files = [file("a", fileName="a.safetensors"), file("b", fileName="b.safetensors")]
-    world.cluster.edit(names.MODELBUNDLE, "sd15", files=files, fetch={"parallelism": 1})
-    await world.bundles.reconcile(BUNDLE)
-    (first,) = world.cluster.all(names.JOB)
-    first["status"] = {"active": 1}
-    world.cluster.add(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": "stuck",
-                "labels": {names.LABEL_SD_BUNDLE: "sd15", names.LABEL_SD_FILE: "a"},
-                "ownerReferences": [{"uid": first["metadata"]["uid"], "controller": True}],
-            },
-            "status": {
-                "phase": "Pending",
-                "conditions": [
-                    {
-                        "type": "PodScheduled",
-                        "status": "False",
-                        "reason": "Unschedulable",
-                        "message": 'persistentvolumeclaim "nope" not found',
-                    }
-                ],
-            },
-        }
-    )
-    await rounds(world)
-    told = {each["name"]: each["state"] for each in status(world)["files"]}
-    assert told == {"a": "Pending", "b": "Verified"}
-    message = status(world)["conditions"][0]["message"]
-    assert message.startswith("spec.files[].source.volume.claimName: ")
-
-
-async def test_a_job_at_work_that_somebody_suspends_goes_on() -> None:
-    world = a_world()
-    await world.bundles.reconcile(BUNDLE)
-    (job,) = world.cluster.all(names.JOB)
-    job["status"] = {"active": 0}
-    job["spec"].update(suspend=True, parallelism=0)
-    await world.bundles.reconcile(BUNDLE)
-    assert (job["spec"]["suspend"], job["spec"]["parallelism"]) == (False, 1)
-
-
 async def test_an_upkeep_that_cannot_start_is_told(world: World) -> None:
     age(world, ago=seconds("168h") + 5)
     await world.bundles.reconcile(BUNDLE)
@@ -428,86 +278,6 @@ async def test_an_upkeep_that_cannot_start_is_told(world: World) -> None:
     ready = status(world)["conditions"][0]
     assert ready["status"] == "True"
     assert "FailedCreate" in ready["message"]
-
-
-async def test_a_policy_that_changes_at_the_end_decides(world: World) -> None:
-    cluster = world.cluster
-    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
-    await rounds(world)
-    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
-    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Retain"})
-    await rounds(world)
-    assert cluster.all(names.MODELBUNDLE) == []
-    assert len(cluster.all(names.CLAIM)) == 1
-
-
-async def test_a_bundle_that_cannot_be_read_goes_and_leaves_its_volume(world: World) -> None:
-    cluster = world.cluster
-    cluster.edit(names.MODELBUNDLE, "sd15", storage={"size": "20Gi", "reclaimPolicy": "Delete"})
-    await rounds(world)
-    cluster.ask_to_go(names.MODELBUNDLE, "sd15")
-    cluster.one(names.MODELBUNDLE, "sd15")["spec"] = {"files": 5}
-    await rounds(world)
-    assert cluster.all(names.MODELBUNDLE) == []
-    assert len(cluster.all(names.CLAIM)) == 1
-
-
-def a_claim(name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "100Gi"}}},
-    }
-
-
-async def test_an_existing_claim_is_waited_for_used_as_it_is_and_never_deleted() -> None:
-    world = a_world()
-    cluster = world.cluster
-    cluster.remove(names.MODELBUNDLE, "ns", "sd15")
-    cluster.add(bundle(storage={"existingClaim": "shared"}))
-    await rounds(world)
-    assert world.verdict(names.MODELBUNDLE, "sd15") == ("Reconciling", "ClaimNotFound")
-    cluster.add(a_claim("shared"))
-    await world.settle()
-    assert world.verdict(names.MODELBUNDLE, "sd15")[0] == "Ready"
-    assert ("apply", "PersistentVolumeClaim", "shared") not in cluster.writes
-    deployment = cluster.one(names.DEPLOYMENT, "demo")
-    (volume,) = [v for v in deployment["spec"]["template"]["spec"]["volumes"] if "persistentVolumeClaim" in v]
-    assert volume["persistentVolumeClaim"] == {"claimName": "shared"}
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-    assert labels["claim.sdoperator.dev/shared"] == "true"
-    cluster.remove(names.SDINSTANCE, "ns", "demo")
-    cluster.remove(names.MODELBUNDLE, "ns", "sd15")
-    await rounds(world)
-    assert [claim["metadata"]["name"] for claim in cluster.all(names.CLAIM)] == ["shared"]
-
-
-async def test_no_more_files_are_fetched_at_a_time_than_the_spec_says() -> None:
-    world = a_world()
-    files = [file(f"f{number}", fileName=f"f{number}.safetensors") for number in range(5)]
-    world.cluster.edit(names.MODELBUNDLE, "sd15", files=files, fetch={"parallelism": 2})
-    seen = []
-    for _ in range(12):
-        await world.bundles.reconcile(BUNDLE)
-        unfinished = [job for job in world.cluster.all(names.JOB) if not job.get("status")]
-        seen.append(len(unfinished))
-        told = [each.get("reason") for each in status(world)["files"] if each["state"] == "Pending"]
-        assert told.count("Queued") == max(0, len(told) - 2)
-        world.controllers.step()
-    assert max(seen) == 2
-    assert status(world)["progress"]["files"] == "5/5"
-
-
-@pytest.mark.parametrize(
-    ("policy", "safe"), [("SafetensorsOnly", "True"), ("ScanPickle", "True"), ("Unsafe", "False")]
-)
-async def test_a_condition_tells_whether_code_can_come_in(world: World, policy: str, safe: str) -> None:
-    world.cluster.edit(names.MODELBUNDLE, "sd15", formatPolicy=policy)
-    await rounds(world)
-    (formats,) = [each for each in status(world)["conditions"] if each["type"] == "FormatsSafe"]
-    assert formats["status"] == safe
-    assert (formats["reason"] == "UnsafeFormats") is (safe == "False")
 
 
 @pytest.mark.parametrize("kill_after", range(1, 14))
