@@ -1,6 +1,7 @@
 """A fake cluster with its controllers, and an operator of one bundle and one instance."""
 
-from operator_fakes import Controllers, FakeCluster, FakeFetchPods, FakeRuntimes, bundle, instance
+from operator_controllers import Controllers
+from operator_fakes import FakeCluster, FakeFetchPods, FakeRuntimes, bundle, instance
 
 from sd_operator import names
 from sd_operator.api.conditions import State

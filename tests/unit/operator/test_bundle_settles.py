@@ -4,9 +4,9 @@ import copy
 from typing import Any
 
 import pytest
+from operator_controllers import Controllers
 from operator_fakes import (
     OTHER_SHA,
-    Controllers,
     FakeCluster,
     FakeFetchPods,
     bundle,

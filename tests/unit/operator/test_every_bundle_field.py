@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 import pytest
-from operator_fakes import SHA, Controllers, FakeCluster, FakeFetchPods, bundle, file
+from operator_controllers import Controllers
+from operator_fakes import SHA, FakeCluster, FakeFetchPods, bundle, file
 from schema_leaves import leaves
 
 from sd_operator import names

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from instance_fields import CHANGES, ONLY_NEW, ONLY_UP, Spec
-from operator_fakes import Controllers, FakeCluster, FakeFetchPods, FakeRuntimes, bundle, file, instance
+from operator_controllers import Controllers
+from operator_fakes import FakeCluster, FakeFetchPods, FakeRuntimes, bundle, file, instance
 from schema_leaves import leaves
 
 from sd_operator import names
