@@ -99,12 +99,20 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def provenance(source: Path = ROOT) -> str:
     """Of which commit the checkout `source` has the operator, when it ran, on what."""
+    return f"Operator of {_when_and_where(RUN, source)}, shared with the cluster."
+
+
+def provenance_of(parts: Sequence[str]) -> str:
+    """Of which commit these folders of this checkout are, when it ran, on what."""
+    return f"Of {_when_and_where(parts, ROOT)}."
+
+
+def _when_and_where(parts: Sequence[str], source: Path) -> str:
     commit = _git("rev-parse", "HEAD", source=source)
-    changes = _git("status", "--porcelain", "--untracked-files=no", "--", *RUN, source=source)
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", *parts, source=source)
     changed = " with uncommitted changes" if changes else ""
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), shared with the cluster"
-    return f"Operator of commit {commit}{changed}, {today}, {machine}."
+    return f"commit {commit}{changed}, {today}, {os.cpu_count()} cores ({platform.machine()})"
 
 
 def _git(*arguments: str, source: Path) -> str:

@@ -48,8 +48,10 @@ FINALIZER: Final = f"{GROUP}/reclaim"
 OWN_VARIABLES: Final = frozenset(
     {
         "HOME",
+        "SD_ALLOW_PICKLES",
         "SD_AUTH",
         "SD_AUTH_DIR",
+        "SD_CACHE_DIR",
         "SD_CHECKPOINT",
         "SD_DESIRED_FILE",
         "SD_DEVICE",
@@ -59,6 +61,9 @@ OWN_VARIABLES: Final = frozenset(
         "SD_MANAGEMENT_TOKEN_SHA256",
         "SD_MODEL_ROOTS",
         "SD_OUTPUT_DIR",
+        "SD_OUTPUT_RETENTION_DAYS",
+        "SD_PEERS",
+        "SD_POD_IP",
         "SD_PORT",
         "SD_WARM_UP",
     }

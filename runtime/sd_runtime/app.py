@@ -2,27 +2,41 @@
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from sd_runtime import __version__
-from sd_runtime.guards.auth import BasicAuth, CredentialFiles
+from sd_runtime.guards.auth import Auth, CredentialFiles
 from sd_runtime.guards.body_limit import BodyLimit
 from sd_runtime.guards.last_resort import LastResort
 from sd_runtime.guards.measuring import Measuring
-from sd_runtime.routes import a1111_catalog, a1111_generate, a1111_options, errors, not_served
+from sd_runtime.routes import (
+    a1111_catalog,
+    a1111_extras,
+    a1111_generate,
+    a1111_options,
+    errors,
+    internal,
+    jobs,
+    not_served,
+)
 from sd_runtime.routes.services import Services
+from sd_runtime.settings import Settings
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
 #: A client that stops in the midst of its body is given up after this.
 BODY_PAUSE_SECONDS = 30.0
+_EXPOSED_HEADERS = ("X-Process-Time", "Retry-After", "Location")
 
 
 def create_app(services: Services) -> FastAPI:
     """The application; what it works with is handed in."""
     settings = services.settings
-    guards = [Middleware(Measuring, answered=services.metrics.answered), Middleware(LastResort)]
+    guards = [Middleware(Measuring, answered=services.metrics.answered)]
+    if settings.cors_origins:
+        guards.append(_cors(settings))
+    guards.append(Middleware(LastResort))
     if settings.auth == "required":
-        guards.append(Middleware(BasicAuth, credentials=CredentialFiles(settings.auth_dir)))
-    guards.append(Middleware(BodyLimit, limit=MAX_BODY_BYTES, seconds=BODY_PAUSE_SECONDS))
+        guards.append(Middleware(Auth, credentials=CredentialFiles(settings.auth_dir)))
+    guards.append(Middleware(BodyLimit, limit=settings.max_body_bytes, seconds=BODY_PAUSE_SECONDS))
     app = FastAPI(
         title="Stable Diffusion",
         version=__version__,
@@ -32,7 +46,28 @@ def create_app(services: Services) -> FastAPI:
         strict_content_type=False,
     )
     app.state.services = services
-    for module in (a1111_generate, a1111_catalog, a1111_options, not_served):
+    for module in (
+        a1111_generate,
+        a1111_extras,
+        a1111_catalog,
+        a1111_options,
+        internal,
+        jobs,
+        not_served,
+    ):
         app.include_router(module.router)
     errors.install(app)
     return app
+
+
+def _cors(settings: Settings) -> Middleware:
+    """Before authentication: a browser asks what it may send without credentials."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.cors_origins),
+        allow_methods=["*"],
+        allow_headers=["*"],
+        # Pages of any origin at all must not act with the credentials that a browser knows.
+        allow_credentials="*" not in settings.cors_origins,
+        expose_headers=list(_EXPOSED_HEADERS),
+    )

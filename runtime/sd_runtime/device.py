@@ -1,12 +1,15 @@
-"""Which device computes, and in which number format: decided here once, with the reason in the log.
+"""Which device computes, in which number format and memory layout: decided here once, with the reason in the
+log.
 
 torch is imported inside `choose`, because the data class is also read by parts that must start before torch
 has loaded.
 """
 
 import logging
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sd_runtime.errors import DeviceError, UnsupportedError
 
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REQUESTS = ("auto", "cuda", "cpu")
+FORMATS = ("auto", "float32", "float16", "bfloat16")
+#: Processors compute float16 in software.
+_CPU_FORMATS = ("auto", "float32", "bfloat16")
+#: NVIDIA's first generation that computes bfloat16 itself (Ampere).
+_FIRST_WITH_BFLOAT16 = (8, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +45,46 @@ class Device:
     handle: "torch.device"
     dtype: "torch.dtype"
     decoder_dtype: "torch.dtype"
+    #: Whether the weights of convolutions lie with the channels last, as tensor cores want them.
+    channels_last: bool = False
+    #: Whether the blocks that a network repeats are compiled when they first run.
+    compiles: bool = False
+
+    def settle(self, network: Any) -> Any:
+        """A network as it is to lie in this device's memory."""
+        if not self.channels_last:
+            return network
+        import torch
+
+        return network.to(memory_format=torch.channels_last)
+
+    def compile(self, network: Any) -> None:
+        """Let the network's repeated blocks be compiled at their first run, if that is wanted: once for all
+        of a kind, and for every size of picture."""
+        if self.compiles:
+            network.compile_repeated_blocks(dynamic=True)
 
 
-def choose(request: str) -> Device:
-    """`auto` takes a GPU if there is one; `cuda` without one is an error, never a slow surprise."""
+def choose(
+    request: str, *, dtype: str = "auto", compiles: bool = False, compile_cache: Path | None = None
+) -> Device:
+    """`auto` takes a GPU if there is one; `cuda` without one is an error, never a slow surprise.
+
+    `dtype` is one of `FORMATS`; `compiles` counts on CUDA only, and what was compiled is kept in the folder
+    `compile_cache`. Raises `UnsupportedError` and `DeviceError`.
+    """
     if request not in REQUESTS:
         raise UnsupportedError("SD_DEVICE", request, REQUESTS)
+    if dtype not in FORMATS:
+        raise UnsupportedError("SD_DTYPE", dtype, FORMATS)
     if request == "cpu":
-        return _cpu("asked for")
+        return _cpu("asked for", dtype)
     absence = _why_no_cuda()
     if absence is None:
-        return _cuda()
+        return _cuda(dtype, compiles, compile_cache)
     if request == "cuda":
         raise DeviceError(f"no CUDA device: {absence}")
-    return _cpu(f"no CUDA device: {absence}")
+    return _cpu(f"no CUDA device: {absence}", dtype)
 
 
 def _why_no_cuda() -> str | None:
@@ -63,22 +97,50 @@ def _why_no_cuda() -> str | None:
     return None
 
 
-def _cuda() -> Device:
+def _cuda(dtype: str, compiles: bool, compile_cache: Path | None) -> Device:
     import torch
 
     handle = torch.device("cuda", torch.cuda.current_device())
-    # float16 and not bfloat16: SD weights are made for it, and its longer mantissa shows in smooth areas.
-    info = DeviceInfo(type="cuda", name=torch.cuda.get_device_name(handle), dtype="float16")
-    logger.info("device cuda (%s), weights float16, VAE float32: a CUDA device is present", info.name)
-    return Device(info, handle, torch.float16, torch.float32)
+    name = torch.cuda.get_device_name(handle)
+    if dtype == "bfloat16" and torch.cuda.get_device_capability(handle) < _FIRST_WITH_BFLOAT16:
+        raise UnsupportedError("SD_DTYPE", dtype, f"auto, float32, float16 on {name}, which has no bfloat16")
+    # SD weights are made for float16, and its longer mantissa shows in smooth areas.
+    chosen = "float16" if dtype == "auto" else dtype
+    if compiles and compile_cache is not None:
+        # Read by torch's compiler when it first compiles; it has no other way to be told.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compile_cache)
+    logger.info(
+        "device cuda (%s), weights %s (%s), VAE float32, channels last, %s: a CUDA device is present",
+        name,
+        chosen,
+        _why(dtype, "what SD weights are made for"),
+        f"repeated blocks compiled, kept in {compile_cache}" if compiles else "nothing compiled",
+    )
+    info = DeviceInfo(type="cuda", name=name, dtype=chosen)
+    return Device(info, handle, _torch_format(chosen), torch.float32, channels_last=True, compiles=compiles)
 
 
-def _cpu(why: str) -> Device:
+def _cpu(why: str, dtype: str) -> Device:
     import torch
 
-    info = DeviceInfo(type="cpu", name=_cpu_name(), dtype="float32")
-    logger.info("device cpu (%s), weights float32: %s", info.name, why)
-    return Device(info, torch.device("cpu"), torch.float32, torch.float32)
+    if dtype not in _CPU_FORMATS:
+        raise UnsupportedError("SD_DTYPE", dtype, f"{', '.join(_CPU_FORMATS)} on a processor")
+    chosen = "float32" if dtype == "auto" else dtype
+    info = DeviceInfo(type="cpu", name=_cpu_name(), dtype=chosen)
+    logger.info(
+        "device cpu (%s), weights %s (%s): %s", info.name, chosen, _why(dtype, "the processor's own"), why
+    )
+    return Device(info, torch.device("cpu"), _torch_format(chosen), torch.float32)
+
+
+def _why(dtype: str, reason: str) -> str:
+    return reason if dtype == "auto" else "asked for"
+
+
+def _torch_format(name: str) -> "torch.dtype":
+    import torch
+
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
 
 
 def _cpu_name() -> str:

@@ -1,4 +1,5 @@
-"""Logs as one JSON object a line on standard error, for the process and the libraries in it.
+"""Logs as one JSON object a line on standard error, for the process and the libraries in it; for a person at
+a terminal as a plain line.
 
 `extra={...}` of a log call becomes fields of the object. Knows nothing of what is logged.
 """
@@ -29,10 +30,21 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
-def configure(level: str, stream: TextIO | None = None) -> None:
-    """Sends every logger's records, from `level` up, as JSON to the stream (standard error)."""
+class PlainFormatter(logging.Formatter):
+    """One record, one line for people; the fields of `extra` behind it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD and value]
+        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        line = f"{time} {level}{record.getMessage()}" + (f" ({', '.join(told)})" if told else "")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure(level: str, stream: TextIO | None = None, *, plain: bool = False) -> None:
+    """Sends every logger's records, from `level` up, to the stream (standard error): as JSON, or `plain`."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(PlainFormatter() if plain else JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

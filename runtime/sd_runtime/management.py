@@ -7,9 +7,7 @@ What begins with /v1 needs a token: the others say nothing that a pod's neighbou
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Iterable
 from ipaddress import ip_address
-from pathlib import Path
 
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -22,7 +20,8 @@ from sd_runtime.guards.body_limit import BodyLimit
 from sd_runtime.guards.last_resort import LastResort
 from sd_runtime.guards.refusal import refusal
 from sd_runtime.health import Health
-from sd_runtime.models import volume
+from sd_runtime.inventory import Inventory
+from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.routes import errors
 from sd_runtime.routes.services import Services
 from sd_runtime.switching import Switcher
@@ -36,6 +35,7 @@ def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
     clients may read the state and send wishes."""
     state, settings = services.state, services.settings
     credentials = CredentialFiles(settings.auth_dir) if settings.auth == "required" else None
+    inventory = Inventory(services.library)
     app = FastAPI(
         title="Stable Diffusion runtime, management", version=__version__, docs_url=None, redoc_url=None
     )
@@ -73,7 +73,7 @@ def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
         """What is served, what is wished, what lies on the volumes."""
         if not _is_admitted(request, settings.management_token_sha256):
             return _stranger()
-        return JSONResponse(await _whole_state(services, credentials))
+        return JSONResponse(await _whole_state(services, credentials, inventory))
 
     @app.put("/v1/desired")
     async def put_desired(request: Request) -> Response:
@@ -85,14 +85,16 @@ def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
         # In a thread, because where a path leads is asked of a volume that may be slow.
         update = await asyncio.to_thread(desired.decode, DesiredUpdate, body, settings.model_roots)
         to_do = switcher.accept(update.wish(), generation=update.generation)
-        told = await _whole_state(services, credentials)
+        told = await _whole_state(services, credentials, inventory)
         return JSONResponse(told, status_code=202 if to_do else 200)
 
     return app
 
 
-async def _whole_state(services: Services, credentials: CredentialFiles | None) -> dict[str, object]:
-    files = await asyncio.to_thread(describe_files, services.settings.model_roots)
+async def _whole_state(
+    services: Services, credentials: CredentialFiles | None, inventory: Inventory
+) -> dict[str, object]:
+    files = await asyncio.to_thread(describe_files, inventory)
     return describe(services) | describe_credentials(credentials) | {"files": files}
 
 
@@ -102,7 +104,7 @@ def describe(services: Services) -> dict[str, object]:
     loaded, wished, startup = state.loaded, state.desired, state.startup
     return {
         "health": state.health.value,
-        "checkpoint": loaded and {"path": services.shelf.relative(loaded.path), "sha256": loaded.sha256},
+        "checkpoint": loaded and _describe_checkpoint(services, loaded),
         "error": state.error,
         "device": loaded
         and {"type": loaded.device.type, "name": loaded.device.name, "dtype": loaded.device.dtype},
@@ -120,11 +122,31 @@ def describe(services: Services) -> dict[str, object]:
     }
 
 
-def describe_files(roots: Iterable[Path]) -> list[dict[str, str]]:
-    """The part of /v1/state about the volumes: the files of their manifests that are there now."""
+def _describe_checkpoint(services: Services, loaded: LoadedCheckpoint) -> dict[str, object]:
+    """`path` as the volume's manifest has it: below the first root that holds it."""
+    roots = [root for root in services.settings.model_roots if loaded.path.is_relative_to(root)]
+    return {
+        "path": str(loaded.path.relative_to(roots[0]) if roots else loaded.path),
+        "sha256": loaded.sha256,
+        "family": loaded.family,
+        "prediction": loaded.prediction,
+        "predictionReason": loaded.prediction_reason,
+        "bytes": loaded.bytes,
+    }
+
+
+def describe_files(inventory: Inventory) -> list[dict[str, str | None]]:
+    """The part of /v1/state about the volumes: the files of their manifests that are there now; with `error`
+    those that cannot be used, which are in no list for users."""
     return [
-        {"root": str(root), "path": entry.path, "sha256": entry.sha256, "type": entry.type}
-        for root, entry in volume.present(roots)
+        {
+            "root": str(file.root),
+            "path": file.path,
+            "sha256": file.sha256,
+            "type": file.type,
+            "error": file.error,
+        }
+        for file in inventory.files()
     ]
 
 

@@ -37,6 +37,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._out_of_memory = self._counter(
+            "sd_device_memory_ran_out", "Pieces of work that were tried again smaller for want of memory."
+        )
         self._depth = Gauge(
             "sd_queue_depth", "Requests accepted that have not begun to be computed.", registry=self.registry
         )
@@ -76,6 +79,10 @@ class Metrics:
         self._seconds.observe(seconds)
         if requests > 1:
             self._shared.inc()
+
+    def memory_ran_out(self) -> None:
+        """The device had too little memory for a piece of work."""
+        self._out_of_memory.inc()
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """From now on the depth of the queue is asked for when metrics are read."""

@@ -4,37 +4,55 @@ The only place where the HTTP half and the engine meet.
 """
 
 import asyncio
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import partial
+from random import Random, SystemRandom
 from typing import Any
 
 from pydantic import ValidationError
 
-from sd_runtime import log, serving
+from sd_runtime import log, serving, standalone
 from sd_runtime.a1111.checkpoints import Shelf
 from sd_runtime.a1111.options import Options
 from sd_runtime.app import create_app
 from sd_runtime.engine.loop import Engine
+from sd_runtime.engine.settings import EngineSettings
 from sd_runtime.health import RuntimeState
 from sd_runtime.images.saving import OutputFolder
+from sd_runtime.jobs import identity
+from sd_runtime.jobs.ledger import Ledger
 from sd_runtime.jobs.queue import JobQueue
 from sd_runtime.management import create_management_app
 from sd_runtime.metrics import Metrics
+from sd_runtime.models.library import Library
+from sd_runtime.prompt.styles import Styles
+from sd_runtime.routes.forwarding import Peers
 from sd_runtime.routes.services import Services
 from sd_runtime.settings import Settings
-from sd_runtime.switching import Switcher, wish_at_start
+from sd_runtime.switching import LoadingEngine, Switcher, wish_at_start
+
+logger = logging.getLogger(__name__)
+
+#: Between two looks for saved pictures that are older than they are kept.
+_SWEEP_SECONDS = 3600.0
 
 
-def main() -> int:
-    """The process's exit status: 0 after an orderly end, 2 when the settings are wrong."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """The process's exit status: 0 after an orderly end, 2 when the settings are wrong. With arguments it is
+    a person's, alone on a workstation; without, the environment says everything."""
+    if arguments:
+        return standalone.run(arguments, live)
     try:
         settings = Settings()
     except ValidationError as error:
         sys.stderr.writelines(f"{_complaint(problem)}\n" for problem in error.errors())
+        sys.stderr.write("to run it by hand: sd-runtime --models-dir FOLDER; sd-runtime --help tells more\n")
         return 2
     log.configure(settings.log_level)
-    asyncio.run(_live(settings))
+    asyncio.run(live(settings))
     return 0
 
 
@@ -45,44 +63,112 @@ def _complaint(problem: Mapping[str, Any]) -> str:
     return f"SD_{name}: {problem['msg']} (it is {problem['input']!r})"
 
 
-async def _live(settings: Settings) -> None:
-    services = _services(settings)
-    services.metrics.watch_queue(services.queue.waiting)
-    engine = Engine(device=settings.device, max_batch=settings.max_batch, observer=services.metrics)
+async def live(settings: Settings, *, may_switch: bool = False) -> None:
+    """Serves until SIGTERM. `may_switch`: whoever is at the users' door may change the served checkpoint, as
+    no operator says which it is."""
+    library, metrics = make_library(settings), Metrics()
+    engine = Engine(engine_settings(settings), library, metrics)
+    services = make_services(settings, library=library, engine=engine, metrics=metrics)
+    metrics.watch_queue(services.queue.waiting)
     switcher = Switcher(services, engine)
+    services.switch = switcher.switch_to if may_switch else None
     wish_at_start(switcher, settings)
     try:
         await serving.run(
-            [
-                serving.server(
-                    create_app(services),
-                    host=settings.host,
-                    port=settings.port,
-                    connections=serving.SPARE_CONNECTIONS + settings.queue_limit,
-                ),
-                serving.server(
-                    create_management_app(services, switcher),
-                    host=settings.host,
-                    port=settings.management_port,
-                ),
-            ],
-            follow_wishes=switcher.run,
+            _doors(services, switcher),
+            follow_wishes=partial(_attend, switcher, services.outputs),
             drain_jobs=partial(
-                serving.drain, state=services.state, queue=services.queue, seconds=settings.drain_seconds
+                serving.drain,
+                state=services.state,
+                queue=services.queue,
+                ledger=services.ledger,
+                seconds=settings.drain_seconds,
             ),
         )
     finally:
         engine.close()
+        await services.peers.close()
 
 
-def _services(settings: Settings) -> Services:
-    outputs = OutputFolder(settings.output_dir)
+def make_library(settings: Settings) -> Library:
+    """The files below the model roots."""
+    cache = settings.cache_dir
+    return Library(
+        settings.model_roots,
+        cache / "digests.json" if cache else None,
+        allow_pickles=settings.allow_pickles,
+    )
+
+
+def make_services(
+    settings: Settings,
+    *,
+    library: Library,
+    engine: LoadingEngine,
+    metrics: Metrics,
+    random: Random | None = None,
+) -> Services:
+    """What the doors work with."""
+    styles = settings.styles_files or [root / "styles.csv" for root in settings.model_roots]
     return Services(
         settings=settings,
         state=RuntimeState(),
-        queue=JobQueue(limit=settings.queue_limit),
-        shelf=Shelf(settings.model_roots),
-        options=Options(output_folder=str(outputs.txt2img)),
-        outputs=outputs,
-        metrics=Metrics(),
+        queue=JobQueue(limit=settings.queue_limit, replica=identity.replica_called(settings.pod_ip)),
+        ledger=Ledger(keep_seconds=settings.job_keep_seconds, keep_bytes=settings.job_keep_bytes),
+        peers=Peers(name=settings.peers, own=settings.pod_ip, port=settings.port),
+        library=library,
+        shelf=Shelf(library),
+        options=Options(output_root=settings.output_dir),
+        outputs=OutputFolder(settings.output_dir, settings.output_retention_days),
+        metrics=metrics,
+        styles=Styles(styles),
+        engine=engine,
+        random=random or SystemRandom(),
     )
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """What the engine is told of the settings."""
+    cache = settings.cache_dir
+    return EngineSettings(
+        device=settings.device,
+        dtype=settings.dtype,
+        max_batch=settings.max_batch,
+        checkpoint_bytes=settings.checkpoint_cache_bytes,
+        adapter_bytes=settings.adapter_cache_bytes,
+        allow_pickles=settings.allow_pickles,
+        compile=settings.compile,
+        compile_cache=cache / "compiled" if cache else None,
+    )
+
+
+def _doors(services: Services, switcher: Switcher) -> list[serving.Server]:
+    settings = services.settings
+    users = serving.server(
+        create_app(services),
+        host=settings.host,
+        port=settings.port,
+        connections=serving.SPARE_CONNECTIONS + settings.queue_limit,
+    )
+    if settings.management_port is None:
+        return [users]
+    operators = serving.server(
+        create_management_app(services, switcher), host=settings.host, port=settings.management_port
+    )
+    return [users, operators]
+
+
+async def _attend(switcher: Switcher, outputs: OutputFolder) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(switcher.run())
+        group.create_task(keep_swept(outputs))
+
+
+async def keep_swept(outputs: OutputFolder) -> None:
+    """Removes saved pictures that are older than they are kept, now and every hour."""
+    while True:
+        try:
+            await asyncio.to_thread(outputs.sweep, date.today())
+        except OSError as error:
+            logger.error("old pictures were not removed: %s", error)
+        await asyncio.sleep(_SWEEP_SECONDS)

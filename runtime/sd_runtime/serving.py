@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -14,12 +15,15 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from sd_runtime.health import RuntimeState
+from sd_runtime.jobs.ledger import Ledger
 from sd_runtime.jobs.queue import JobQueue
 
 logger = logging.getLogger(__name__)
 
 #: For answers under way (encoding, sending) after the last job has finished.
 _CLOSING_SECONDS = 5
+#: For results of jobs that nobody has fetched yet: clients ask every second or so.
+_COLLECTING_SECONDS = 10.0
 #: Connections of one server at a time beyond the requests it keeps waiting; one more is answered with 503.
 SPARE_CONNECTIONS = 448
 #: An idle connection is closed after this.
@@ -50,13 +54,17 @@ def server(app: ASGIApp, *, host: str, port: int, connections: int = SPARE_CONNE
     return Server(config)
 
 
-async def drain(*, state: RuntimeState, queue: JobQueue, seconds: float) -> None:
-    """Refuses new requests and waits for the accepted ones."""
+async def drain(*, state: RuntimeState, queue: JobQueue, ledger: Ledger, seconds: float) -> None:
+    """Refuses new requests, waits for the accepted ones, and then for a moment for those who ask what became
+    of their jobs: what this process knows ends with it."""
+    began = time.monotonic()
     state.drain()
     queue.stop_accepting()
     logger.info("shutting down: finishing what was accepted")
     if not await queue.drained(seconds):
         logger.warning("accepted requests were not finished within %s seconds; they were given up", seconds)
+    left = seconds - (time.monotonic() - began)
+    await ledger.settled(max(0.0, min(left, _COLLECTING_SECONDS)))
 
 
 async def run(

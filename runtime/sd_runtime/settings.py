@@ -5,6 +5,7 @@ each.
 """
 
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MIB = 1024 * 1024
 
 
 class Settings(BaseSettings):
@@ -19,11 +21,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SD_", frozen=True, extra="ignore")
 
+    # What is served.
+
     #: Folders laid out as A1111 lays them out (models/Stable-diffusion/…), separated by colons. What they
     #: hold is listed to clients; a checkpoint is named by its path below the first root that holds it.
     model_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    #: The checkpoint file to serve, where no operator says which: an absolute path. Either this or
-    #: `desired_file` must be given.
+    #: The checkpoint to serve, where no operator says which: an absolute path. Either this or `desired_file`
+    #: must be given.
     checkpoint: Path | None = None
     #: A JSON file with what to serve at start: {"revision": …, "checkpoint": {"path": …, "sha256": …},
     #: "options": {…}}. Read once; later wishes come over the management port.
@@ -31,27 +35,84 @@ class Settings(BaseSettings):
     #: `on`: a small picture is made before a loaded checkpoint is served, so that one that cannot make
     #: pictures is found out, and the first request is not slower than the others.
     warm_up: Literal["on", "off"] = "on"
+    #: Whether files are loaded that only a pickle reader can open (.ckpt, .pt, .bin, .pth). They are read
+    #: without running anything in them; off, they are listed nowhere and refused by name. Textual inversions
+    #: and hypernetworks, which come in no other form, are read in any case.
+    allow_pickles: bool = False
+    #: Files of prompt styles in A1111's form (styles.csv), separated by colons; none given: styles.csv of
+    #: each model root.
+    styles_files: Annotated[tuple[Path, ...], NoDecode] = ()
+    #: Where pictures are saved: txt2img-images/<date>/ and so on below it.
+    output_dir: Path = Path("/outputs")
+    #: Days that saved pictures are kept; unset: for ever.
+    output_retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    #: Where digests of files and compiled kernels are kept between two starts; unset: nowhere.
+    cache_dir: Path | None = None
+
+    # The device.
+
     #: `auto` takes a CUDA device when there is one; `cuda` fails to load without one.
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    #: Where pictures are saved: txt2img-images/<date>/ below it.
-    output_dir: Path = Path("/outputs")
+    #: Number format of the weights; `auto`: float16 on CUDA, float32 on a CPU.
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    #: Most model evaluations that the engine joins in one call of the network.
+    max_batch: int = Field(default=16, ge=1, le=256)
+    #: Bytes of checkpoints kept in the device's memory beside each other; too few for two: one at a time.
+    checkpoint_cache_bytes: int = Field(default=0, ge=0)
+    #: Bytes of LoRAs and hypernetworks that are kept for later requests.
+    adapter_cache_bytes: int = Field(default=1024 * _MIB, ge=0)
+    #: Whether the network's repeated blocks are compiled: on CUDA, faster after a slow first request.
+    compile: bool = False
+
+    # The doors.
+
     #: Address to listen on, for both ports; empty: every one of the machine, IPv4 and IPv6, because a pod's
     #: may be of either family.
     host: str = ""
     #: The port users' tools speak to.
     port: int = Field(default=7860, ge=0, le=65535)
-    #: The port for probes, metrics and the operator.
-    management_port: int = Field(default=9091, ge=0, le=65535)
-    #: `required`: HTTP Basic on every route of the users' port.
+    #: The port for probes, metrics and the operator; None (alone on a workstation): there is none.
+    management_port: int | None = Field(default=9091, ge=0, le=65535)
+    #: `required`: HTTP Basic, or a bearer token, on every route of the users' port.
     auth: Literal["required", "disabled"] = "required"
-    #: The folder of the files `username` and `password`; they are read again when they change.
+    #: The folder of the files `username`, `password` and, for bearers, `token`; they are read again when
+    #: they change.
     auth_dir: Path = Path("/etc/sd-runtime/auth")
     #: Hex SHA-256 of the bearer token of /v1/state; empty: only loopback clients may read it.
     management_token_sha256: str = ""
-    #: Model evaluations the engine joins in one call of the network.
-    max_batch: int = Field(default=8, ge=1, le=256)
+    #: Origins whose pages may call this server from a browser (https://a.example or *), separated by commas.
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    #: `on`: a request may name its pictures by http(s) URL; the server fetches them, from public addresses
+    #: only.
+    image_urls: Literal["off", "on"] = "off"
+
+    # Limits of one request; a larger one is refused by field and value.
+
+    #: Bytes of a request's body; pictures in it are base64, 4 bytes for 3.
+    max_body_bytes: int = Field(default=64 * _MIB, ge=1024)
+    #: Sampling steps of a picture, for each pass.
+    max_steps: int = Field(default=150, ge=1)
+    #: Pixels of a picture's longer side.
+    max_side: int = Field(default=2048, ge=64)
+    #: Pixels of all pictures of a request together, and of a picture sent along.
+    max_pixels_per_request: int = Field(default=64 * _MIB, ge=4096)
+    #: Pictures made at once (batch_size).
+    max_batch_size: int = Field(default=8, ge=1)
+    #: Batches one after the other (n_iter).
+    max_iterations: int = Field(default=16, ge=1)
+
+    # Requests and jobs.
+
     #: Requests accepted and not yet answered; one more is refused with 429.
     queue_limit: int = Field(default=64, ge=1, le=10_000)
+    #: Seconds that what became of a job is kept for those who ask by its id.
+    job_keep_seconds: float = Field(default=900.0, ge=1, le=86_400)
+    #: Bytes of finished jobs' results that are kept; the oldest go first.
+    job_keep_bytes: int = Field(default=128 * _MIB, ge=0)
+    #: DNS name that leads to every replica of this service, this one included; empty: there is only this one.
+    peers: str = ""
+    #: The address by which the other replicas reach this one; needed with `peers`.
+    pod_ip: str = ""
     #: Seconds that accepted requests may still take after SIGTERM; must end before the pod's grace period.
     #: The default suits Kubernetes' own of 30 s; the operator sets spec.rollout.drainTimeoutSeconds (600 by
     #: default), and gives the pod a grace period a little longer.
@@ -59,10 +120,22 @@ class Settings(BaseSettings):
     #: Least severity that is logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("model_roots", mode="before")
+    @field_validator("model_roots", "styles_files", mode="before")
     @classmethod
-    def _split_roots(cls, value: object) -> object:
+    def _split_paths(cls, value: object) -> object:
         return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("output_retention_days", "cache_dir", mode="before")
+    @classmethod
+    def _unset_when_empty(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("checkpoint", "desired_file")
     @classmethod
@@ -78,9 +151,23 @@ class Settings(BaseSettings):
             raise ValueError("must be 64 hexadecimal digits, or empty")
         return value.lower()
 
+    @field_validator("pod_ip")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        try:
+            return str(ip_address(value)) if value else ""
+        except ValueError as error:
+            raise ValueError("must be an IPv4 or IPv6 address, or empty") from error
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.checkpoint is None) == (self.desired_file is None):
             given = "neither is" if self.checkpoint is None else "both are"
             raise ValueError(f"exactly one of SD_CHECKPOINT and SD_DESIRED_FILE must be given; {given}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_among_peers(self) -> Self:
+        if self.peers and not self.pod_ip:
+            raise ValueError("SD_POD_IP must be given with SD_PEERS: the other replicas reach this one by it")
         return self

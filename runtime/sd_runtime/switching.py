@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Protocol
 
 from sd_runtime import desired
 from sd_runtime.desired import DesiredError, OutdatedError, Wish
-from sd_runtime.errors import CheckpointUnavailable, GenerationError, SdError
+from sd_runtime.errors import CheckpointError, CheckpointUnavailable, GenerationError, SdError
 from sd_runtime.health import Health, Startup
 from sd_runtime.jobs.job import Engine
 from sd_runtime.jobs.queue import Draining
@@ -88,6 +89,8 @@ class Switcher:
         self._pauses = 0
         self._wished = asyncio.Event()
         self._busy = False
+        #: Of those who wait for news of their wish.
+        self._listeners: set[asyncio.Future[None]] = set()
 
     def accept(self, wish: Wish, *, generation: int | None = None) -> bool:
         """Takes the wish over; whether anything remains to be done for it. It takes the place of one that is
@@ -107,6 +110,7 @@ class Switcher:
                 f" allowed: {known} and above"
             )
         self._wish = wish
+        self._tell_listeners()
         self._end_retry()
         self._pauses = 0
         state.wish(path=wish.path, revision=wish.revision, generation=generation)
@@ -118,6 +122,28 @@ class Switcher:
             return False
         self._wished.set()
         return True
+
+    async def switch_to(self, path: Path) -> None:
+        """Serves this checkpoint, as somebody at the users' door asks for; returns when it does. Where it
+        cannot, the one before it serves on and stays wished: raises `CheckpointError`."""
+        wish = Wish(path=path, revision=uuid.uuid4().hex)
+        if not self.accept(wish):
+            return
+        desired = self._state.desired
+        while self._wish is wish and not desired.in_effect and desired.error is None:
+            news = asyncio.get_running_loop().create_future()
+            self._listeners.add(news)
+            try:
+                await news
+            finally:
+                self._listeners.discard(news)
+        if self._wish is not wish:
+            raise CheckpointError(f"{path.name}: another checkpoint was asked for meanwhile")
+        if desired.error is not None:
+            error, before = desired.error, self._before
+            if before is not None and not self._state.draining:
+                self.accept(Wish(path=before.path, sha256=before.sha256, revision=uuid.uuid4().hex))
+            raise CheckpointError(error)
 
     def refuse(self, error: DesiredError) -> None:
         """There is no wish that could be followed, for this reason."""
@@ -136,6 +162,7 @@ class Switcher:
                     await self._follow()
                 finally:
                     self._busy = False
+                self._tell_listeners()
         finally:
             self._end_retry()
 
@@ -231,6 +258,11 @@ class Switcher:
             over.set()  # the thread would go on by itself, and the process not end before it
         return not self._state.draining
 
+    def _tell_listeners(self) -> None:
+        for listener in self._listeners:
+            if not listener.done():
+                listener.set_result(None)
+
     def _end_retry(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
@@ -284,7 +316,7 @@ def wish_at_start(switcher: Switcher, settings: Settings) -> None:
     if settings.checkpoint is not None:
         switcher.accept(Wish(path=settings.checkpoint))
         return
-    assert settings.desired_file is not None
+    assert settings.desired_file is not None, "the settings name one or the other"
     try:
         switcher.accept(desired.read(settings.desired_file, settings.model_roots))
     except DesiredError as error:

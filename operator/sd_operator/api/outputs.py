@@ -48,6 +48,15 @@ class Outputs(Model):
             "claim, Delete gives it to the garbage collector. Default: Retain."
         ),
     ] = "Retain"
+    retention_days: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=36500,
+            description="Days after which the folders of a day's pictures are deleted by the pods. Default: "
+            "never.",
+        ),
+    ] = None
 
     @property
     def shared(self) -> bool:

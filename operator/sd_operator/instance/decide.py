@@ -103,6 +103,14 @@ def exclusive(observed: Observed) -> frozenset[str]:
     return frozenset(name for name, claim in observed.claims.items() if claims.is_exclusive(claim))
 
 
+def has_pickles(observed: Observed) -> bool:
+    """Whether a bundle may have put pickles onto its volume, for the pods to read."""
+    return any(
+        isinstance(bundle, ModelBundle) and bundle.spec.format_policy == "Unsafe"
+        for bundle in observed.bundles.values()
+    )
+
+
 def expected_files(observed: Observed, desired: Desired) -> Mapping[tuple[str, str], str]:
     """Mount path and path of every verified file but the checkpoint → its digest: pods must find them."""
     wanted = {}

@@ -137,6 +137,7 @@ class InstanceReconciler:
             desired=desired,
             allocation=planned.allocation,
             exclusive=decide.exclusive(observed),
+            pickles=decide.has_pickles(observed),
             claims=observed.claim_names,
             live_outputs_claim=observed.outputs,
             serves=self._api.serves(),

@@ -1,7 +1,7 @@
 """The checkpoints a client sees, and every spelling of a checkpoint's name that A1111 accepts.
 
-Listed from the model roots; the digests come from what was really loaded, else from the volume's manifest.
-Nothing is hashed here but the 64 KiB of A1111's old short hash.
+Listed from the model roots; the digests come from what was really loaded, else from the library, which knows
+the volume's manifest. Nothing is hashed here but the 64 KiB of A1111's old short hash.
 """
 
 import hashlib
@@ -10,19 +10,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sd_modelfiles import place
 from sd_modelfiles.kinds import ModelType
-from sd_runtime.models import volume
+from sd_runtime.models.library import Library
 
-FOLDER = Path(place.folder_of(ModelType.CHECKPOINT))
 _OLD_HASH_OFFSET = 0x100000
 _OLD_HASH_BYTES = 0x10000
+_OLD_HASH = re.compile(r"(?:.* \[)?([0-9a-f]{8})\]?")
 _BRACKET = re.compile(r"\s*\[[0-9a-fA-F]*\]\s*$")
+#: A folder in diffusers' layout has none, and dots may be part of its name.
+_ENDINGS = (".safetensors", ".ckpt")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One file; `name` is its path below the checkpoint folder of its root."""
+    """One file, or one folder in diffusers' layout; `name` is its path below the folder it was found in."""
 
     path: Path
     name: str
@@ -39,9 +40,14 @@ class Checkpoint:
         return f"{self.name} [{self.short_hash}]" if self.sha256 else self.name
 
     @property
+    def stem(self) -> str:
+        """The last part of the name without ending."""
+        return _without_ending(self.name.rpartition("/")[2])
+
+    @property
     def model_name(self) -> str:
         """The name without folder separators and ending."""
-        return self.name.replace("/", "_").rpartition(".")[0]
+        return _without_ending(self.name.replace("/", "_"))
 
     def old_hash(self) -> str | None:
         """A1111's first kind of hash; clients still send it. None when the file cannot be read."""
@@ -52,59 +58,55 @@ class Checkpoint:
         except OSError:
             return None
 
-    def spellings(self) -> set[str]:
-        """Every name that means exactly this file."""
-        stem = Path(self.name).stem
-        names = {self.name, self.title, self.model_name, Path(self.name).name, stem}
+    def goes_by(self, name: str) -> bool:
+        """Whether the name means exactly this checkpoint; reads the file only for an old hash."""
+        if name in self._spellings():
+            return True
+        old = _OLD_HASH.fullmatch(name)
+        if old is None or old[1] != self.old_hash():
+            return False
+        return name in (old[1], f"{self.name} [{old[1]}]", f"{self.stem} [{old[1]}]")
+
+    def _spellings(self) -> set[str]:
+        names = {self.name, self.title, self.model_name, self.name.rpartition("/")[2], self.stem}
         if self.sha256:
-            names |= {self.sha256, self.sha256[:10], f"{stem} [{self.sha256[:10]}]"}
-        old = self.old_hash()
-        if old:
-            names |= {old, f"{self.name} [{old}]", f"{stem} [{old}]"}
+            names |= {self.sha256, self.sha256[:10], f"{self.stem} [{self.sha256[:10]}]"}
         return names
 
 
 class Shelf:
-    """The checkpoint files below the roots."""
+    """The checkpoints of a library, and those that are served from elsewhere."""
 
-    def __init__(self, roots: Iterable[Path]) -> None:
-        self._roots = tuple(roots)
+    def __init__(self, library: Library) -> None:
+        self._library = library
 
     def entry(self, path: Path, sha256: str | None = None) -> Checkpoint:
-        """The file as clients see it; without a digest of what was loaded, the manifest's is shown."""
-        for root in self._roots:
-            if path.is_relative_to(root / FOLDER):
-                name = str(path.relative_to(root / FOLDER))
-                return Checkpoint(path, name, sha256 or _digests(root).get(path))
+        """The file as clients see it; without a digest of what was loaded, the library's is shown."""
+        for each in self._library.all(ModelType.CHECKPOINT):
+            if each.path == path:
+                return Checkpoint(path, each.name, sha256 or each.sha256)
         return Checkpoint(path, path.name, sha256)
 
     def all(self, served: Checkpoint | None) -> list[Checkpoint]:
-        """Every checkpoint file, the served one among them, by name."""
-        found = {served.path: served} if served else {}
-        for root in self._roots:
-            digests = _digests(root)
-            for path in (root / FOLDER).rglob("*.safetensors"):
-                if path not in found and path.is_file():
-                    name = str(path.relative_to(root / FOLDER))
-                    found[path] = Checkpoint(path, name, digests.get(path))
+        """Every checkpoint, the served one among them, by name."""
+        found = {
+            each.path: Checkpoint(each.path, each.name, each.sha256)
+            for each in self._library.all(ModelType.CHECKPOINT)
+        }
+        if served is not None:
+            found[served.path] = served
         return sorted(found.values(), key=lambda each: each.name.lower())
-
-    def relative(self, path: Path) -> str:
-        """The path as the volume's manifest has it: below the first root that holds it."""
-        return next(
-            (str(path.relative_to(root)) for root in self._roots if path.is_relative_to(root)), str(path)
-        )
 
 
 def find(name: str, shelf: Iterable[Checkpoint]) -> Checkpoint | None:
     """The checkpoint that A1111 would take: an exact spelling, else the shortest title with the text in
     it."""
     checkpoints = list(shelf)
-    for wanted in (name.strip(), _BRACKET.sub("", name.strip())):
+    for wanted in dict.fromkeys((name.strip(), _BRACKET.sub("", name.strip()))):
         if not wanted:
             continue
         for checkpoint in checkpoints:
-            if wanted in checkpoint.spellings():
+            if checkpoint.goes_by(wanted):
                 return checkpoint
         within = [each for each in checkpoints if wanted in each.title]
         if within:
@@ -112,5 +114,5 @@ def find(name: str, shelf: Iterable[Checkpoint]) -> Checkpoint | None:
     return None
 
 
-def _digests(root: Path) -> dict[Path, str]:
-    return {root / entry.path: entry.sha256 for entry in volume.entries(root)}
+def _without_ending(name: str) -> str:
+    return next((name.removesuffix(ending) for ending in _ENDINGS if name.endswith(ending)), name)

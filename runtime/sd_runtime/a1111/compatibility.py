@@ -6,32 +6,48 @@
 import sys
 from collections.abc import Iterable
 
-from sd_runtime.a1111 import coverage, options
+from pydantic import BaseModel
+
+from sd_runtime.a1111 import coverage, option_table
 from sd_runtime.a1111.fields import NeutralOnly, NoEffect, mark_of, spelled
-from sd_runtime.a1111.schemas import Txt2ImgRequest
+from sd_runtime.a1111.schemas import GenerationRequest, Img2ImgRequest, PngInfoRequest, Txt2ImgRequest
+from sd_runtime.a1111.schemas.extras import ExtrasBatchRequest, ExtrasRequest, ExtrasSingleRequest
+
+#: Each route's schema, and the one whose fields are told before it.
+SCHEMAS: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
+    "txt2img and img2img": (GenerationRequest, None),
+    "txt2img": (Txt2ImgRequest, GenerationRequest),
+    "img2img": (Img2ImgRequest, GenerationRequest),
+    "extra-single-image and extra-batch-images": (ExtrasRequest, None),
+    "extra-single-image": (ExtrasSingleRequest, ExtrasRequest),
+    "extra-batch-images": (ExtrasBatchRequest, ExtrasRequest),
+    "png-info": (PngInfoRequest, None),
+}
 
 
 def markdown() -> str:
     """Routes, fields and options, each with how it is treated."""
-    return "\n".join(
-        [
-            "## Routes",
-            "",
-            *_table(("route", "served", "note"), _routes()),
-            "",
-            "Every other path is answered with 404.",
-            "",
-            "## Fields of txt2img",
-            "",
-            *_table(("field", "default", "treatment", "note"), _fields()),
-            "",
-            "Keys that A1111 does not know are ignored, as A1111 does.",
-            "",
-            "## Options",
-            "",
-            *_table(("option", "values", "note"), _options()),
-        ]
-    )
+    lines = [
+        "## Routes",
+        "",
+        *_table(("route", "served", "note"), _routes()),
+        "",
+        "Every other path is answered with 404.",
+        "",
+    ]
+    for title, (schema, base) in SCHEMAS.items():
+        lines += [f"## Fields of {title}", ""]
+        if base is not None:
+            lines += ["Beside those above:", ""]
+        lines += [*_table(("field", "default", "treatment", "note"), _fields(schema, base)), ""]
+    lines += [
+        "Keys that A1111 does not know are ignored, as A1111 does.",
+        "",
+        "## Options",
+        "",
+        *_table(("option", "default", "values", "note"), _options()),
+    ]
+    return "\n".join(lines)
 
 
 def _routes() -> Iterable[tuple[str, ...]]:
@@ -41,10 +57,12 @@ def _routes() -> Iterable[tuple[str, ...]]:
             yield f"{method} {path if path.startswith('/') else f'/sdapi/v1/{path}'}", served, note
 
 
-def _fields() -> Iterable[tuple[str, ...]]:
-    for name, field in Txt2ImgRequest.model_fields.items():
+def _fields(schema: type[BaseModel], base: type[BaseModel] | None) -> Iterable[tuple[str, ...]]:
+    for name, field in schema.model_fields.items():
+        if base is not None and name in base.model_fields:
+            continue
         mark = mark_of(field)
-        default = f"`{spelled(field.default)}`"
+        default = "needed" if field.is_required() else f"`{spelled(field.default)}`"
         if isinstance(mark, NeutralOnly):
             values = ", ".join(f"`{spelled(value)}`" for value in mark.values)
             yield f"`{name}`", default, "refused", f"{mark.why}; accepted: {values}"
@@ -55,11 +73,18 @@ def _fields() -> Iterable[tuple[str, ...]]:
 
 
 def _options() -> Iterable[tuple[str, ...]]:
-    yield f"`{options.CHECKPOINT}`", "any spelling of the served checkpoint's name", "set by the SDInstance"
-    for name, option in options.CHANGEABLE.items():
-        yield f"`{name}`", option.allowed, ""
-    for name, (value, why) in options.FIXED.items():
-        yield f"`{name}`", f"`{spelled(value)}` only", why
+    yield (
+        f"`{option_table.CHECKPOINT}`",
+        "the served one",
+        "any spelling of a checkpoint's name",
+        "in override_settings for one request; over POST options where no SDInstance says which is served",
+    )
+    yield f"`{option_table.DIGEST}`", "the served one's", "the served checkpoint's", "follows the checkpoint"
+    for name, option in option_table.CHANGEABLE.items():
+        yield f"`{name}`", f"`{spelled(option_table.default_of(option))}`", option.allowed, option.note
+    yield "`outdir_…`", "SD_OUTPUT_DIR and A1111's folders below it", "the default only", "set by the process"
+    for name, (value, why) in option_table.FIXED.items():
+        yield f"`{name}`", f"`{spelled(value)}`", "the default only", why
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -1,62 +1,70 @@
-"""Which routes of A1111's interface are not served, and why: what the doors answer, and the docs' table."""
+"""Which routes of A1111's interface are served, and which are not and why: what the doors answer, and the
+docs' table."""
 
-_FIRST = "only txt2img is served"
 _TRAINING = "training is not served"
-_PINNED = "which checkpoint is resident is set by spec.checkpoint of the SDInstance"
+_PROCESS = "a client does not end the process that others use"
 
 #: Routes that A1111 has and this server answers with 501, below /sdapi/v1/.
 NOT_SERVED: dict[str, str] = {
-    "POST img2img": _FIRST,
-    "POST extra-single-image": _FIRST,
-    "POST extra-batch-images": _FIRST,
-    "POST interrogate": _FIRST,
+    "POST interrogate": "captions need a network of their own, which is not served",
     "POST create/embedding": _TRAINING,
     "POST create/hypernetwork": _TRAINING,
     "POST train/embedding": _TRAINING,
     "POST train/hypernetwork": _TRAINING,
-    "POST unload-checkpoint": _PINNED,
-    "POST reload-checkpoint": _PINNED,
-    "POST server-kill": "the process belongs to its pod",
-    "POST server-restart": "the process belongs to its pod",
-    "POST server-stop": "the process belongs to its pod",
+    "POST unload-checkpoint": "the served checkpoint stays loaded, as other clients use it",
+    "POST server-kill": _PROCESS,
+    "POST server-restart": _PROCESS,
+    "POST server-stop": _PROCESS,
 }
+
+_OF_THE_OLDEST = "the oldest unfinished request of the replica"
+_FRESH = "nothing to do: lists are always fresh"
 
 #: Routes that are served, with what a client of A1111 should know; below /sdapi/v1/ where they begin without
 #: a slash.
 SERVED: dict[str, str] = {
     "POST txt2img": "fields below",
-    "GET progress": "of the oldest unfinished request of the replica; no previews",
+    "POST img2img": "fields below",
+    "POST extra-single-image": "fields below",
+    "POST extra-batch-images": "fields below",
+    "POST png-info": "also of pictures by NovelAI, JPEG, WebP and GIF",
+    "GET progress": f"of {_OF_THE_OLDEST}; the preview is made when it is asked for",
     "POST interrupt": (
-        "ends the replica's oldest unfinished request; finished pictures are in its answer, whose info lists"
-        " these alone (A1111's lists the seeds and prompts of all that were asked for)"
+        f"ends {_OF_THE_OLDEST}; its answer has the pictures that are finished, and those under way as far as"
+        " they have come; its info lists these alone (A1111's lists the seeds and prompts of all that were"
+        " asked for)"
     ),
-    "POST skip": "gives up the running iteration of that request; its answer and info leave its pictures out",
-    "GET samplers": "",
-    "GET schedulers": "",
-    "GET sd-models": "",
+    "POST skip": f"as interrupt, for the batch under way of {_OF_THE_OLDEST}; the next batch follows",
     "GET options": "the options below",
     "POST options": (
         "for one replica, until it ends or the SDInstance's spec.options change; refuses by name what it"
-        " cannot honour"
+        " cannot honour. Another sd_model_checkpoint is refused where an SDInstance says which is served;"
+        " else the answer comes when it is served"
     ),
     "GET cmd-flags": "the few that are true of this server",
-    "GET memory": "of the container; the GPU's is in the metrics of its exporter",
-    "POST png-info": "base64 only",
-    "POST refresh-checkpoints": "nothing to do: lists are always fresh",
-    "POST refresh-vae": "as refresh-checkpoints",
-    "POST refresh-loras": "as refresh-checkpoints",
-    "POST refresh-embeddings": "as refresh-checkpoints",
-    "GET upscalers": "empty",
-    "GET latent-upscale-modes": "empty",
-    "GET sd-vae": "empty",
-    "GET loras": "empty",
-    "GET hypernetworks": "empty",
-    "GET embeddings": "empty",
+    "GET samplers": "",
+    "GET schedulers": "",
+    "GET upscalers": "without a file, then the files that are there; their scale is told by their names",
+    "GET latent-upscale-modes": "",
+    "GET sd-models": "hashes are null until a file's is known: nothing is hashed for a list",
+    "GET sd-vae": "",
+    "GET sd-modules": "Forge's; the VAEs",
+    "GET hypernetworks": "",
     "GET face-restorers": "empty",
-    "GET realesrgan-models": "empty",
-    "GET prompt-styles": "empty",
-    "GET scripts": "empty",
+    "GET realesrgan-models": "those that are there",
+    "GET prompt-styles": "",
+    "GET embeddings": "loaded: those that fit the served checkpoint; skipped: the others",
+    "GET loras": "behind authentication, as every route",
+    "GET scripts": "none is served",
     "GET script-info": "empty",
     "GET extensions": "empty",
+    "GET memory": "of the container; that of a GPU is not measured",
+    "POST refresh-checkpoints": _FRESH,
+    "POST refresh-vae": _FRESH,
+    "POST refresh-loras": _FRESH,
+    "POST refresh-embeddings": _FRESH,
+    "POST reload-checkpoint": "nothing to do: the served checkpoint is never unloaded",
     "GET /internal/ping": "",
+    "POST /internal/progress": "of the request that was sent with this force_task_id",
+    "GET /internal/pending-tasks": "those sent with force_task_id",
 }

@@ -45,20 +45,27 @@ def write(prompt: str, negative_prompt: str, parameters: Mapping[str, object]) -
 def read(text: str) -> dict[str, str]:
     """Prompt, negative prompt and every parameter; `Size: 8x9` becomes `Size-1` and `Size-2`."""
     *lines, last = text.strip().split("\n")
-    pairs = _PAIR.findall(last) if len(last) <= _LONGEST_LINE else []
-    if len(pairs) < _FEWEST_PAIRS:
+    parameters = pairs(last)
+    if len(parameters) < _FEWEST_PAIRS:
         lines.append(last)
-        pairs = []
+        parameters = []
     found = _prompts(lines)
-    for key, value in pairs:
+    for key, value in parameters:
         found |= _parameter(key, value)
     return found | {key: value for key, value in _ASSUMED.items() if key not in found}
 
 
+def pairs(line: str) -> list[tuple[str, str]]:
+    """The keys of a last line with their values as they stand there; none of a line that is too long."""
+    return _PAIR.findall(line) if len(line) <= _LONGEST_LINE else []
+
+
 def quote(value: object) -> str:
-    """A value as it stands in the last line: JSON where it would break the line apart."""
+    """A value as it stands in the last line: JSON where it would break the line apart, or would not be read
+    back as it is."""
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",\n:") else text
+    plain = not any(mark in text for mark in ",\n:") and text == text.strip() and not text.startswith('"')
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def unquote(text: str) -> str:

@@ -1,68 +1,79 @@
-"""A txt2img request of A1111 as work for the engine: what is refused, which seeds, which iterations. Pure."""
+"""A request of A1111 judged: what is refused, what its names mean, which seeds its pictures get.
 
-from dataclasses import dataclass
+Pure but for the names of model files, which it looks up.
+"""
+
+from dataclasses import dataclass, replace
 from random import Random
 
-from sd_runtime.a1111 import fields, sampler_names
-from sd_runtime.a1111.options import Values
-from sd_runtime.a1111.schemas import MAX_PIXELS, Txt2ImgRequest
+from sd_runtime.a1111 import fields, pictures, sampler_names, scripts, second_pass
+from sd_runtime.a1111.checkpoints import Checkpoint
+from sd_runtime.a1111.limits import Limits
+from sd_runtime.a1111.option_values import Values
+from sd_runtime.a1111.plan import Inputs, Plan
+from sd_runtime.a1111.schemas import GenerationRequest, Txt2ImgRequest
+from sd_runtime.a1111.second_pass import SecondPass
+from sd_runtime.a1111.stock import Stock
+from sd_runtime.a1111.words import Reader, Words
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.jobs import seeds
-from sd_runtime.prompt import grammar
-from sd_runtime.tasks.txt2img import Txt2Img
+from sd_runtime.prompt.styles import Styles
+from sd_runtime.tasks.recipe import Upscaler
 
 #: Fields that the engine names otherwise.
 _CLIENTS_NAMES = {"clip_skip": "CLIP_stop_at_last_layers"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Everything decided about a request before it is accepted."""
+class Surroundings:
+    """What a request is judged against and looked up in."""
 
-    request: Txt2ImgRequest
     options: Values
-    choice: sampler_names.Choice
-    seeds: tuple[int, ...]
-    subseeds: tuple[int, ...]
-    iterations: tuple[tuple[Txt2Img, ...], ...]
-
-    @property
-    def saves(self) -> bool:
-        """Whether the pictures are written to the output folder."""
-        return self.options.save_samples and (
-            self.request.save_images or not self.request.do_not_save_samples
-        )
+    stock: Stock
+    styles: Styles
+    limits: Limits
+    random: Random
 
 
-def plan_txt2img(request: Txt2ImgRequest, options: Values, random: Random) -> Plan:
-    """Judges the request and lays out its pictures; raises `UnsupportedError` for what is not served."""
+def plan(request: GenerationRequest, inputs: Inputs, around: Surroundings) -> Plan:
+    """Judges the request and lays out its pictures; raises `UnsupportedError` for what is not served. The
+    request's infotext is taken to be in its fields already (`filling`)."""
+    scripts.refuse_unserved(request.script_name, request.alwayson_scripts)
     fields.refuse_unserved(request)
-    if request.override_settings and not request.override_settings_restore_afterwards:
-        allowed = "true, with override_settings (POST /sdapi/v1/options changes options for all requests)"
-        raise UnsupportedError("override_settings_restore_afterwards", False, allowed)
+    around.limits.judge_steps("steps", request.steps)
     choice = sampler_names.choose(
         sampler_name=request.sampler_name, sampler_index=request.sampler_index, scheduler=request.scheduler
     )
-    if choice.sampler.ancestral and request.eta not in (None, 1):
-        raise UnsupportedError("eta", request.eta, f"null, 1 (eta is not served with {choice.sampler.name})")
-    count = request.batch_size * request.n_iter
-    pixels = count * request.width * request.height
-    if pixels > MAX_PIXELS:
-        raise UnsupportedError(
-            "batch_size x n_iter x width x height", pixels, f"{MAX_PIXELS} pixels in one request"
-        )
-    all_seeds = seeds.consecutive(seeds.fixed(request.seed, random), count)
-    tasks = [_task(request, options, choice, seed) for seed in all_seeds]
-    return Plan(
+    stock, options = around.stock, around.options
+    checkpoint = _checkpoint(stock, options)
+    used = checkpoint or stock.served
+    refiner = stock.checkpoint_or_none("refiner_checkpoint", request.refiner_checkpoint)
+    second = None
+    if isinstance(request, Txt2ImgRequest):
+        second = second_pass.decide(request, choice, options=options, stock=stock, limits=around.limits)
+    batch_size = _batch_size(request, inputs)
+    _judge_size(request, second, batch_size, around.limits)
+    words, second_words = _words(request, around, second)
+    first_seeds, subseeds = _seeds(request, batch_size * request.n_iter, around.random)
+    decided = Plan(
         request=request,
+        inputs=inputs,
         options=options,
         choice=choice,
-        seeds=all_seeds,
-        subseeds=seeds.consecutive(seeds.fixed(request.subseed, random), count),
-        iterations=tuple(
-            tuple(tasks[start : start + request.batch_size]) for start in range(0, count, request.batch_size)
-        ),
+        words=words,
+        networks=stock.networks("prompt", words.mentions),
+        second=second and replace(second, checkpoint=_unless_it_is(second.checkpoint, used)),
+        second_words=second_words,
+        second_networks=stock.networks("hr_prompt", second_words.mentions),
+        checkpoint=checkpoint,
+        vae=stock.vae(options.vae, used),
+        refiner=_unless_it_is(refiner, used),
+        enlarging=_enlarging(stock, options),
+        batch_size=batch_size,
+        seeds=first_seeds,
+        subseeds=subseeds,
     )
+    return replace(decided, iterations=pictures.of(decided))
 
 
 def in_clients_words(error: Exception) -> Exception:
@@ -72,22 +83,73 @@ def in_clients_words(error: Exception) -> Exception:
     return error
 
 
-def _task(request: Txt2ImgRequest, options: Values, choice: sampler_names.Choice, seed: int) -> Txt2Img:
-    return Txt2Img(
-        prompt=_served_prompt(request, request.prompt),
-        negative_prompt=_served_prompt(request, request.negative_prompt),
-        width=request.width,
-        height=request.height,
-        steps=request.steps,
-        cfg_scale=request.cfg_scale,
-        sampler=choice.sampler.name,
-        scheduler=choice.scheduler.name,
-        seed=seed,
-        clip_skip=options.clip_skip,
+def _batch_size(request: GenerationRequest, inputs: Inputs) -> int:
+    """As asked for; several pictures to start from are one each, so that there are as many."""
+    given = len(inputs.images)
+    if given <= 1:
+        return request.batch_size
+    if given > request.batch_size > 1:
+        allowed = f"one picture, or up to batch_size ({request.batch_size})"
+        raise UnsupportedError("init_images", f"{given} pictures", allowed)
+    return given
+
+
+def _judge_size(
+    request: GenerationRequest, second: SecondPass | None, batch_size: int, limits: Limits
+) -> None:
+    limits.judge_counts(batch_size=batch_size, n_iter=request.n_iter)
+    for field in ("width", "height"):
+        limits.judge_side(field, getattr(request, field))
+    width, height = request.width, request.height
+    if second is not None:
+        width, height = (max(pair) for pair in zip(second.sizes.first, second.sizes.enlarged, strict=True))
+    limits.judge_pixels(pictures=batch_size * request.n_iter, width=width, height=height)
+
+
+def _words(
+    request: GenerationRequest, around: Surroundings, second: SecondPass | None
+) -> tuple[Words, Words]:
+    """Of both passes; each of the second's prompts is the first's where none is given."""
+    reader = Reader(
+        styles=around.styles,
+        names=request.styles or (),
+        options=around.options,
+        leave_out_networks=request.disable_extra_networks,
     )
+    words = reader.read(request.prompt, request.negative_prompt)
+    if second is None or not isinstance(request, Txt2ImgRequest):
+        return words, words
+    if not (request.hr_prompt or request.hr_negative_prompt):
+        return words, words
+    further = reader.read(
+        request.hr_prompt or request.prompt,
+        request.hr_negative_prompt or request.negative_prompt,
+        prefix="hr_",
+    )
+    return words, further
 
 
-def _served_prompt(request: Txt2ImgRequest, prompt: str) -> str:
-    """The prompt for the engine, which refuses extra networks; a request may ask to leave them out
-    instead."""
-    return grammar.without_extra_networks(prompt) if request.disable_extra_networks else prompt
+def _checkpoint(stock: Stock, options: Values) -> Checkpoint | None:
+    if options.checkpoint is None:
+        return None
+    return _unless_it_is(stock.checkpoint("sd_model_checkpoint", options.checkpoint), stock.served)
+
+
+def _unless_it_is(found: Checkpoint | None, used: Checkpoint | None) -> Checkpoint | None:
+    """None where there is no other checkpoint to change to."""
+    return None if found is None or (used is not None and found.path == used.path) else found
+
+
+def _enlarging(stock: Stock, options: Values) -> Upscaler | None:
+    name = options.upscaler_for_img2img
+    return None if name == "None" else stock.upscaler("upscaler_for_img2img", name, options)
+
+
+def _seeds(request: GenerationRequest, count: int, random: Random) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Seeds and variation seeds; those count up that make the difference (A1111's)."""
+    first = seeds.fixed(request.seed, random)
+    varied = request.subseed_strength > 0
+    return (
+        (first,) * count if varied else seeds.consecutive(first, count),
+        seeds.consecutive(seeds.fixed(request.subseed, random), count),
+    )

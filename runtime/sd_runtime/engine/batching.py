@@ -1,16 +1,17 @@
 """Which waiting evaluations share a network call, and the call itself.
 
-A call has one row for every prompt: first the negative prompts of the guided evaluations, then all positive
-ones, each row with its own noise level. Rows do not see each other, so a picture does not depend on its
-neighbours.
+A call has one row for every text: first the negative prompts of the guided evaluations, then the others, each
+row with its own noise level and its own adapters. Rows do not see each other, so a picture does not depend on
+its neighbours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import lcm
 
 import torch
 
-from sd_runtime.engine.work import Evaluate
+from sd_runtime.adapters.patching import Adapters
+from sd_runtime.engine.work import Estimate, Evaluate
 from sd_runtime.models.network import Model
 from sd_runtime.prompt.encoding import Conditioning
 
@@ -20,66 +21,113 @@ from sd_runtime.prompt.encoding import Conditioning
 MAX_LEVELLED = 8 * 77
 
 
-def choose(waiting: Sequence[Evaluate], limit: int) -> list[int]:
+def kind_of(ask: Evaluate) -> Hashable:
+    """Evaluations of one kind can be in one call of a network: same latents, same way to treat edges."""
+    return tuple(ask.x.shape), None if ask.concat is None else ask.concat.shape[1], ask.tiling
+
+
+def choose(waiting: Sequence[Evaluate], limit: int, *, rows_limit: int | None = None) -> list[int]:
     """Indices of the evaluations of the next call: the first in line always, then all that fit it, in
-    order.
+    order, while there are fewer than `limit` and no more than so many rows.
     """
     picked = [0]
     if not _can_be_levelled(waiting[0]):
         return picked
-    length = _length(waiting[0])
+    kind, length, count = kind_of(waiting[0]), _length(waiting[0]), rows([waiting[0]])
     for index, candidate in enumerate(waiting[1:], 1):
         if len(picked) == limit:
             break
-        if candidate.x.shape != waiting[0].x.shape or not _can_be_levelled(candidate):
+        if kind_of(candidate) != kind or not _can_be_levelled(candidate):
+            continue
+        if rows_limit is not None and count + rows([candidate]) > rows_limit:
             continue
         common = lcm(length, _length(candidate))
         if _too_long(common, [length, _length(candidate)]):
             continue
         picked.append(index)
         length = common
+        count += rows([candidate])
     return picked
 
 
 def rows(batch: Sequence[Evaluate]) -> int:
     """How many rows the call for this batch has."""
-    return sum(2 if ask.uncond else 1 for ask in batch)
+    return sum(len(ask.conds) + (1 if ask.uncond else 0) for ask in batch)
 
 
-def evaluate(model: Model, batch: Sequence[Evaluate]) -> list[torch.Tensor]:
-    """One network call for the batch; the denoised latents of each evaluation, float32.
+def evaluate(
+    model: Model, batch: Sequence[Evaluate], adapters: Adapters, *, rows_at_once: int | None = None
+) -> list[Estimate]:
+    """One network call for the batch (or several, of so many rows at once); float32 estimates.
 
-    An evaluation whose own two texts cannot be levelled is alone in its batch, and takes two calls.
+    An evaluation whose own texts cannot be levelled is alone in its batch, and takes a call for each.
 
-    k-diffusion's wrapper of a model that predicts noise: x_in = x / sqrt(sigma^2 + 1) and
-    denoised = x - sigma * noise.
+    k-diffusion's wrappers (Karras et al. 2022, arXiv:2206.00364, table 1): x_in = x / sqrt(sigma^2 + 1); of a
+    network that predicts noise denoised = x - sigma * output, of one that predicts v (Salimans and Ho 2022,
+    arXiv:2202.00512) denoised = x / (sigma^2 + 1) - output * sigma / sqrt(sigma^2 + 1).
     """
-    guided = [i for i, ask in enumerate(batch) if ask.uncond]
-    order = [*guided, *range(len(batch))]
-    texts = [ask.uncond for ask in batch if ask.uncond] + [ask.cond for ask in batch]
+    table = _table(batch)
     # Everything about the noise levels is computed on the host and crosses to the device once.
-    scale, timesteps = torch.tensor(
+    sigmas = [batch[i].sigma for i, _ in table]
+    scale, timesteps, keep, change = torch.tensor(
         [
-            [(batch[i].sigma ** 2 + 1) ** -0.5 for i in order],
-            [model.discrete.timestep(batch[i].sigma) for i in order],
+            [(sigma**2 + 1) ** -0.5 for sigma in sigmas],
+            [model.discrete.timestep(sigma) for sigma in sigmas],
+            *_mix(model.prediction, sigmas),
         ],
         dtype=torch.float32,
     ).to(model.device.handle)
-    x_in = torch.cat([batch[i].x for i in order]) * scale[:, None, None, None]
+    x = torch.cat([batch[i].x for i, _ in table])
+    x_in = x * scale[:, None, None, None]
+    concat = None if batch[0].concat is None else torch.cat([_concat(batch[i]) for i, _ in table])
+    parts = []
+    for part in _calls(batch, len(table), rows_at_once):
+        texts = [text for _, text in table[part]]
+        with adapters.on_unet(model, [batch[i].adapters for i, _ in table[part]]):
+            parts.append(
+                _predict(
+                    model, x_in[part], timesteps[part], texts, concat if concat is None else concat[part],
+                    tiling=batch[0].tiling,
+                )
+            )  # fmt: skip
+    output = torch.cat(parts)
+    denoised = x * keep[:, None, None, None] + output * change[:, None, None, None]
+    return _guide(batch, denoised)
+
+
+def _table(batch: Sequence[Evaluate]) -> list[tuple[int, Conditioning]]:
+    """Each row's place in the batch, and its text."""
+    negative = [(i, ask.uncond) for i, ask in enumerate(batch) if ask.uncond]
+    return negative + [(i, text) for i, ask in enumerate(batch) for text, _ in ask.conds]
+
+
+def _mix(prediction: str, sigmas: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Of x and of the network's output, what the denoised latents have in them."""
+    if prediction == "v":
+        return [1 / (s**2 + 1) for s in sigmas], [-s / (s**2 + 1) ** 0.5 for s in sigmas]
+    return [1.0 for _ in sigmas], [-s for s in sigmas]
+
+
+def _calls(batch: Sequence[Evaluate], count: int, rows_at_once: int | None) -> list[slice]:
     together = all(_can_be_levelled(ask) for ask in batch)
-    calls = [slice(None)] if together else [slice(i, i + 1) for i in range(len(order))]
-    noise = torch.cat([_predict(model, x_in[call], timesteps[call], texts[call]) for call in calls])
-    negative, positive = noise[: len(guided)].unbind(), noise[len(guided) :].unbind()
-    unguided = dict(zip(guided, negative, strict=True))
-    return [_denoise(ask, positive[i], unguided.get(i)) for i, ask in enumerate(batch)]
+    size = (rows_at_once or count) if together else 1
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _predict(
-    model: Model, x_in: torch.Tensor, timesteps: torch.Tensor, texts: Sequence[Conditioning]
+    model: Model,
+    x_in: torch.Tensor,
+    timesteps: torch.Tensor,
+    texts: Sequence[Conditioning],
+    concat: torch.Tensor | None,
+    *,
+    tiling: bool,
 ) -> torch.Tensor:
     pooled = [text.pooled for text in texts if text.pooled is not None]
     context = level([text.context for text in texts])
-    return model.predict_noise(x_in, timesteps, context, torch.cat(pooled) if pooled else None)
+    return model.predict(
+        x_in, timesteps, context, torch.cat(pooled) if pooled else None, concat=concat, tiling=tiling
+    )
 
 
 def level(contexts: Sequence[torch.Tensor]) -> torch.Tensor:  # each (1, L_i, D) -> (B, lcm, D)
@@ -90,10 +138,26 @@ def level(contexts: Sequence[torch.Tensor]) -> torch.Tensor:  # each (1, L_i, D)
     return torch.cat([context.repeat(1, length // context.shape[1], 1) for context in contexts])
 
 
-def _denoise(ask: Evaluate, noise: torch.Tensor, unguided: torch.Tensor | None) -> torch.Tensor:  # (C, H, W)
-    if unguided is not None:
-        noise = unguided + ask.cfg_scale * (noise - unguided)
-    return ask.x - ask.sigma * noise[None]
+def _guide(batch: Sequence[Evaluate], denoised: torch.Tensor) -> list[Estimate]:
+    """Classifier-free guidance, with one direction for each text (AND). Without a negative prompt directions
+    begin at the first text, which is the same for a scale of 1 and weights that add up to 1."""
+    each = (denoised[i : i + 1] for i in range(len(denoised)))
+    unguided = {i: next(each) for i, ask in enumerate(batch) if ask.uncond}
+    estimates = []
+    for i, ask in enumerate(batch):
+        texts = [(next(each), weight) for _, weight in ask.conds]
+        base = unguided.get(i, texts[0][0])
+        guided = base
+        for text, weight in texts:
+            if text is not base:
+                guided = guided + (text - base) * (weight * ask.cfg_scale)
+        estimates.append(Estimate(guided, unguided.get(i)))
+    return estimates
+
+
+def _concat(ask: Evaluate) -> torch.Tensor:
+    assert ask.concat is not None
+    return ask.concat
 
 
 def _length(ask: Evaluate) -> int:
@@ -101,11 +165,12 @@ def _length(ask: Evaluate) -> int:
 
 
 def _lengths(ask: Evaluate) -> list[int]:
-    return [text.context.shape[1] for text in (ask.cond, ask.uncond) if text]
+    texts = [text for text, _ in ask.conds] + ([ask.uncond] if ask.uncond else [])
+    return [text.context.shape[1] for text in texts]
 
 
 def _can_be_levelled(ask: Evaluate) -> bool:
-    """Whether the evaluation's own two texts can be in one call: 31 and 32 chunks would become 992."""
+    """Whether the evaluation's own texts can be in one call: 31 and 32 chunks would become 992."""
     return not _too_long(_length(ask), _lengths(ask))
 
 

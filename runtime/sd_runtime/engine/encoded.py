@@ -3,8 +3,8 @@ pictures come again and again. Device thread only.
 """
 
 from collections import OrderedDict
+from collections.abc import Hashable
 
-from sd_runtime.engine.work import Encode
 from sd_runtime.prompt.encoding import Conditioning
 
 #: A chunk of SDXL takes 0.6 MiB; a prompt may have many.
@@ -17,16 +17,16 @@ class EncodedTexts:
     def __init__(self, limit: int = BYTES_KEPT) -> None:
         self._limit = limit
         self._size = 0
-        self._texts: OrderedDict[Encode, Conditioning] = OrderedDict()
+        self._texts: OrderedDict[Hashable, Conditioning] = OrderedDict()
 
-    def get(self, text: Encode) -> Conditioning | None:
+    def get(self, text: Hashable) -> Conditioning | None:
         """What the text was encoded to, if that is still known."""
         found = self._texts.get(text)
         if found is not None:
             self._texts.move_to_end(text)
         return found
 
-    def keep(self, text: Encode, encoded: Conditioning) -> None:
+    def keep(self, text: Hashable, encoded: Conditioning) -> None:
         """Remembers a text that is not known, and forgets those not used for longest if need be."""
         self._texts[text] = encoded
         self._size += encoded.size

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sd_runtime.engine.settings import EngineSettings
 from sd_runtime.engine.ticket import Observer, Ticket
-from sd_runtime.engine.work import OnStep, Task
+from sd_runtime.engine.work import OnStep, Pixels, Task
 from sd_runtime.errors import Cancelled, SdError
 from sd_runtime.models import LoadedCheckpoint
+from sd_runtime.models.library import Library
 
 if TYPE_CHECKING:
     from sd_runtime.engine.rounds import Rounds
 
-__all__ = ["Engine", "Observer", "Ticket"]
+__all__ = ["Engine", "EngineSettings", "Observer", "Ticket"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +35,23 @@ class _Load:
     future: Future[LoadedCheckpoint] = field(default_factory=Future)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Preview:
+    ticket: object
+    future: Future[Pixels | None] = field(default_factory=Future)
+
+
 class Engine:
     """Owns the one device thread; all methods may be called from any thread."""
 
-    def __init__(self, *, device: str, max_batch: int, observer: Observer) -> None:
-        self._device = device
-        self._max_batch = max_batch
+    def __init__(self, settings: EngineSettings, library: Library, observer: Observer) -> None:
+        self._settings = settings
+        self._library = library
         self._observer = observer
         self._inbox: deque[Ticket | _Load] = deque()
+        self._previews: deque[_Preview] = deque()
         self._changed = threading.Condition()
+        self._poked = False
         self._closing = False
         self._resident: LoadedCheckpoint | None = None
         self._thread = threading.Thread(target=self._own_the_device, name="device", daemon=True)
@@ -60,12 +70,12 @@ class Engine:
 
     @property
     def resident(self) -> LoadedCheckpoint | None:
-        """The checkpoint that tasks would run on now; up to date when a load's future is settled."""
+        """The checkpoint that is served; up to date when a load's future is settled."""
         return self._resident
 
     def load(self, path: Path, *, sha256: str | None = None) -> Future[LoadedCheckpoint]:
-        """Make this checkpoint the resident one, once the tasks handed in before have finished; it fails when
-        its bytes have another digest. Whether a failed load has left the one before is told by `resident`.
+        """Serve this checkpoint, once the tasks handed in before have finished; it fails when its bytes have
+        another digest. Whether a failed load has left the one before is told by `resident`.
         """
         load = _Load(path, sha256)
         load.future.set_running_or_notify_cancel()
@@ -75,19 +85,38 @@ class Engine:
     def submit(self, task: Task, *, on_step: OnStep | None = None, request: Hashable | None = None) -> Ticket:
         """Queue one picture. Tickets of one `request` count as one where the observer is told of requests.
 
-        `on_step(done, steps)` is called on the device thread after each step and must be quick.
+        `on_step` is called on the device thread after each step and must be quick.
         """
-        ticket = Ticket(task, on_step, request)
+        ticket = Ticket(task, on_step, request, self._poke)
         self._hand_in(ticket)
         return ticket
+
+    def preview(self, ticket: object) -> Future[Pixels | None]:
+        """A small picture of where a ticket's task stands, made between two rounds; None: there is none."""
+        asked = _Preview(ticket)
+        with self._changed:
+            if self._closing:
+                asked.future.set_result(None)
+            else:
+                self._previews.append(asked)
+                self._poked = True
+                self._changed.notify()
+        return asked.future
 
     def _hand_in(self, item: Ticket | _Load) -> None:
         with self._changed:
             if not self._closing:
                 self._inbox.append(item)
+                self._poked = True
                 self._changed.notify()
                 return
         item.future.set_exception(Cancelled("the engine is shutting down"))
+
+    def _poke(self) -> None:
+        """Something that the device thread may be waiting for has happened."""
+        with self._changed:
+            self._poked = True
+            self._changed.notify()
 
     def _own_the_device(self) -> None:
         end: Exception = Cancelled("the engine is shutting down")
@@ -101,36 +130,71 @@ class Engine:
     def _serve_until_closed(self) -> None:
         from sd_runtime.engine.rounds import Rounds
 
-        rounds = Rounds(device_request=self._device, max_batch=self._max_batch, observer=self._observer)
-        while self._wait_for_work(rounds):
+        rounds = Rounds(self._settings, self._library, self._observer, poke=self._poke)
+        something_done = False
+        while self._wait_for_work(busy=something_done):
             try:
                 self._take_in(rounds)
-                rounds.play()
+                self._answer_previews(rounds)
+                something_done = rounds.play()
             # The outermost guard of the thread: it must outlive every defect, or all later requests would
             # hang.
             except Exception as error:
                 logger.exception("a round failed")
                 rounds.fail_all(error)
         rounds.fail_all(Cancelled("the engine is shutting down"))
+        rounds.close()
 
-    def _wait_for_work(self, rounds: "Rounds") -> bool:
+    def _wait_for_work(self, *, busy: bool) -> bool:
+        """Until there may be something to do: after a round that did something, at once."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._inbox or rounds.busy)
+            self._changed.wait_for(lambda: self._closing or self._poked or busy)
+            self._poked = False
             return not self._closing
 
     def _take_in(self, rounds: "Rounds") -> None:
-        """Admit what was handed in, in order; a load waits until nobody uses the old model, and all behind
-        it wait too.
+        """Admit what was handed in, in order. What needs room in memory that is in use waits, and all behind
+        it wait too: a load until nobody uses the old model, a task for the checkpoint it names.
         """
+        self._let_go_of_the_cancelled()
         while True:
             with self._changed:
-                if not self._inbox or (isinstance(self._inbox[0], _Load) and rounds.busy):
-                    return
-                item = self._inbox.popleft()
+                item = self._inbox[0] if self._inbox else None
+            if item is None or not self._may_begin(rounds, item):
+                return
+            with self._changed:
+                self._inbox.popleft()
             if isinstance(item, Ticket):
                 rounds.admit(item)
             else:
                 self._load(rounds, item)
+
+    def _let_go_of_the_cancelled(self) -> None:
+        """Those that wait behind a load would be told only after it."""
+        with self._changed:
+            ended = [item for item in self._inbox if isinstance(item, Ticket) and item.is_to_end]
+            for item in ended:
+                self._inbox.remove(item)
+        for item in ended:
+            item.future.set_exception(Cancelled("the request was cancelled before it began"))
+
+    def _may_begin(self, rounds: "Rounds", item: Ticket | _Load) -> bool:
+        if isinstance(item, _Load):
+            return not rounds.busy
+        return not rounds.waits_for_a_checkpoint and rounds.can_admit(item)
+
+    def _answer_previews(self, rounds: "Rounds") -> None:
+        while True:
+            with self._changed:
+                if not self._previews:
+                    return
+                asked = self._previews.popleft()
+            try:
+                asked.future.set_result(rounds.preview(asked.ticket))
+            # A preview that fails costs nobody anything.
+            except Exception:
+                logger.exception("a preview was not made")
+                asked.future.set_result(None)
 
     def _load(self, rounds: "Rounds", item: _Load) -> None:
         try:
@@ -152,7 +216,10 @@ class Engine:
     def _refuse_the_rest(self, reason: Exception) -> None:
         with self._changed:
             self._closing = True
-            left = list(self._inbox)
+            left, previews = list(self._inbox), list(self._previews)
             self._inbox.clear()
+            self._previews.clear()
         for item in left:
             item.future.set_exception(reason)
+        for asked in previews:
+            asked.future.set_result(None)

@@ -1,1 +1,2 @@
-"""Pictures as files: encoding with their parameters inside, and saving. Knows no HTTP and no model."""
+"""Pictures on the host: files and their parameters, sizes, masks, colours, saving. Knows no HTTP, no
+model and no torch."""

@@ -1,7 +1,7 @@
-"""Arrays to PNG bytes with the generation parameters inside, and the parameters out of a picture file again.
+"""Arrays to picture files with the generation parameters inside, and back.
 
-The key and the places are A1111's: PNG text `parameters`, EXIF UserComment, GIF comment. What the parameters
-mean is not known here.
+The key and the places of the parameters are A1111's: PNG text `parameters`, EXIF UserComment, GIF comment.
+What they mean is not known here.
 """
 
 import io
@@ -9,11 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+
+from sd_runtime.errors import UnsupportedError
+from sd_runtime.images import novelai
+
+Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB; (height, width, 4) where alpha is told of
+Grey = npt.NDArray[np.uint8]  # (height, width)
 
 PARAMETERS = "parameters"
 #: Pillow reads many more, each of them code that would stand open to whatever a client sends.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+#: What can be written: the file's ending, and Pillow's name.
+WRITTEN = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 
 #: What Pillow tells of the file itself, not text that somebody put into it.
 _FILE_FACTS = {
@@ -21,10 +29,17 @@ _FILE_FACTS = {
     *("dpi", "exif", "icc_profile", "gamma", "srgb", "chromaticity", "transparency", "interlace"),
     *("loop", "background", "timestamp", "duration", "version"),
 }
+#: An EXIF block is one segment of a JPEG, which is shorter than 64 KiB; the rest of it takes less than 200.
+_MOST_EXIF_TEXT = 65_533 - 200
+_OPAQUE = 255
 
 
 class NotAPicture(ValueError):
     """The bytes are not a picture of a known format."""
+
+
+class TooManyPixels(NotAPicture):
+    """The picture is larger than allowed; not a pixel of it was decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +50,102 @@ class Metadata:
     items: dict[str, str]
 
 
-def encode_png(pixels: npt.NDArray[np.uint8], parameters: str) -> bytes:
-    """The picture as PNG; the parameters are tEXt, or iTXt where they are not Latin-1."""
-    text = PngImagePlugin.PngInfo()
-    text.add_text(PARAMETERS, parameters)
+def encode(
+    pixels: Pixels, form: str, parameters: str | None, *, quality: int = 80, lossless: bool = False
+) -> bytes:
+    """The picture as a file of format `form` (png, jpg or webp), with the parameters in its right place.
+
+    `quality` (1 to 100) is of JPEG and WebP, `lossless` of WebP. Parameters longer than EXIF can hold
+    (32,000 characters) are cut there.
+    """
+    name = WRITTEN.get(form.lower())
+    if name is None:
+        raise UnsupportedError("samples_format", form, WRITTEN)
+    image = Image.fromarray(pixels)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=text)
+    if name == "PNG":
+        image.save(buffer, format=name, pnginfo=_png_text(parameters))
+    elif name == "JPEG":
+        image.save(buffer, format=name, quality=quality, exif=_exif(parameters))
+    else:
+        image.save(buffer, format=name, quality=quality, lossless=lossless, exif=_exif(parameters))
     return buffer.getvalue()
+
+
+def _png_text(parameters: str | None) -> PngImagePlugin.PngInfo:
+    """tEXt, or iTXt where the parameters are not Latin-1."""
+    text = PngImagePlugin.PngInfo()
+    if parameters is not None:
+        text.add_text(PARAMETERS, parameters)
+    return text
+
+
+def _exif(parameters: str | None) -> bytes:
+    if parameters is None:
+        return b""
+    text = parameters.encode("utf-16-be", errors="replace")[: _MOST_EXIF_TEXT // 2 * 2]
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"UNICODE\0" + text
+    return exif.tobytes()
+
+
+def decode(
+    data: bytes, *, max_pixels: int, background: tuple[int, int, int] | None = (255, 255, 255)
+) -> Pixels:
+    """The picture in a file, upright, 8 bits a channel; of an animation the first frame.
+
+    What is transparent is laid on `background`; None: a picture with an alpha channel keeps it. Raises
+    `TooManyPixels` before anything is decoded, `NotAPicture` for everything else that is wrong with it.
+    """
+    image = _open(data, max_pixels)
+    if not image.has_transparency_data:
+        return np.array(image.convert("RGB"))
+    image = image.convert("RGBA")
+    if background is None:
+        return np.array(image)
+    return flatten(np.array(image), background)
+
+
+def flatten(pixels: Pixels, background: tuple[int, int, int]) -> Pixels:
+    """A picture that may have an alpha channel, laid on one colour: (H, W, 3 or 4) -> (H, W, 3)."""
+    if pixels.shape[2] == 3:
+        return pixels
+    image = Image.new("RGBA", (pixels.shape[1], pixels.shape[0]), (*background, _OPAQUE))
+    image.alpha_composite(Image.fromarray(pixels))
+    return np.array(image.convert("RGB"))
+
+
+def decode_mask(data: bytes, *, max_pixels: int, binary: bool = True) -> Grey:
+    """The mask in a file: its alpha channel where one is used, else its brightness. Errors as `decode`.
+
+    `binary`: an alpha channel is taken as masked or not, with nothing in between (A1111's mask_round).
+    """
+    image = _open(data, max_pixels)
+    if image.has_transparency_data:
+        alpha = np.array(image.convert("RGBA"))[..., 3]
+        if alpha.min() < _OPAQUE:
+            return np.where(alpha > _OPAQUE // 2 + 1, _OPAQUE, 0).astype(np.uint8) if binary else alpha
+    return np.array(image.convert("L"))
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height <= max_pixels:
+            return _eight_bits(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooManyPixels(f"more than {max_pixels} pixels") from error
+    # Pillow's readers raise whatever their unpacking of spoilt bytes runs into.
+    except Exception as error:
+        raise NotAPicture("not a picture of a known format, or cut off") from error
+    raise TooManyPixels(f"{image.width}x{image.height} pixels are more than {max_pixels}")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits would be clipped, not scaled, on conversion."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def read_metadata(data: bytes) -> Metadata:
@@ -50,8 +154,7 @@ def read_metadata(data: bytes) -> Metadata:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             items = {str(key): _text(value) for key, value in image.info.items() if key not in _FILE_FACTS}
             comment = _user_comment(image)
-    # Pillow's readers raise whatever their unpacking of spoilt bytes runs into (struct.error, IndexError,
-    # KeyError, …), and all of it means the same.
+    # As above: struct.error, IndexError, KeyError, …, and all of it means the same.
     except Exception as error:
         raise NotAPicture("not a picture of a known format") from error
     parameters = items.pop(PARAMETERS, "")
@@ -60,7 +163,7 @@ def read_metadata(data: bytes) -> Metadata:
         parameters = comment
     if image.format == "GIF" and "comment" in items:
         parameters = items["comment"]
-    return Metadata(parameters, items)
+    return Metadata(parameters or novelai.parameters(items, image.size), items)
 
 
 def _text(value: object) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 TRAIN_STEPS = 1000
+#: Of a schedule that ends in pure noise.
+LEAST_ALPHA = 4.8973451890853435e-08
 
 
 class DiscreteSchedule:
@@ -42,8 +44,21 @@ class DiscreteSchedule:
         return float(np.exp(np.interp(timestep, np.arange(len(self.sigmas)), self._log_sigmas)))
 
 
-def scaled_linear(*, start: float, end: float, steps: int = TRAIN_STEPS) -> DiscreteSchedule:
-    """The schedule of latent diffusion: betas whose square roots are evenly spaced (arXiv:2112.10752)."""
+def scaled_linear(
+    *, start: float, end: float, steps: int = TRAIN_STEPS, zero_terminal: bool = False
+) -> DiscreteSchedule:
+    """The schedule of latent diffusion: betas whose square roots are evenly spaced (arXiv:2112.10752).
+
+    `zero_terminal`: rescaled so that the last level holds nothing but noise (Lin et al. 2023,
+    arXiv:2305.08891, algorithm 1).
+    """
     betas = np.square(np.linspace(start**0.5, end**0.5, steps))
     alphas_cumprod: npt.NDArray[np.float64] = np.cumprod(1 - betas)
+    if zero_terminal:
+        roots = np.sqrt(alphas_cumprod)
+        roots = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+        alphas_cumprod = np.square(roots)
+        # Pure noise would be an infinite sigma; this is what samplers for such models begin at instead
+        # (a sigma of 4518.8), and their published pictures were made with it.
+        alphas_cumprod[-1] = LEAST_ALPHA
     return DiscreteSchedule(alphas_cumprod)

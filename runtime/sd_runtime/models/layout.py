@@ -6,7 +6,7 @@ are relative to their part's prefix.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from sd_runtime.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 Config = dict[str, Any]
+
+_VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,26 +75,47 @@ def unet_config(shapes: Shapes, conventions: Conventions) -> Config:
 
 def vae_config(shapes: Shapes, conventions: Conventions) -> Config:
     """Arguments of `AutoencoderKL` for LDM names below `first_stage_model.`."""
-    levels = _count(shapes, r"encoder\.down\.(\d+)\.block\.")
+    return _vae_config(
+        shapes, conventions, r"encoder\.down\.(\d+)\.block\.", "encoder.down.{}.block.{}.conv2"
+    )
+
+
+def diffusers_vae_config(shapes: Shapes, conventions: Conventions) -> Config:
+    """Arguments of `AutoencoderKL` for the names that diffusers itself saves."""
+    return _vae_config(
+        shapes,
+        conventions,
+        r"encoder\.down_blocks\.(\d+)\.resnets\.",
+        "encoder.down_blocks.{}.resnets.{}.conv2",
+    )
+
+
+def vae_parts(names: Iterable[str]) -> Iterator[str]:
+    """Those of an autoencoder; a trainer's notes and losses may lie beside them."""
+    return (name for name in names if name.startswith(_VAE_PARTS))
+
+
+def _vae_config(shapes: Shapes, conventions: Conventions, level: str, block: str) -> Config:
+    levels = _count(shapes, level)
     if not levels:
-        raise CheckpointError("vae: no tensor named first_stage_model.encoder.down.0.block.*")
+        raise CheckpointError(f"vae: no tensor named {block.format(0, 0)}.*")
+    first = re.escape(block).replace(r"\{\}", "0", 1).replace(r"\{\}", r"(\d+)")
     return {
         "in_channels": _shape(shapes, "encoder.conv_in.weight")[1],
         "out_channels": _shape(shapes, "decoder.conv_out.weight")[0],
-        "block_out_channels": tuple(
-            _shape(shapes, f"encoder.down.{i}.block.0.conv2.weight")[0] for i in range(levels)
-        ),
+        "block_out_channels": tuple(_shape(shapes, f"{block.format(i, 0)}.weight")[0] for i in range(levels)),
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "layers_per_block": _count(shapes, r"encoder\.down\.0\.block\.(\d+)\."),
+        "layers_per_block": _count(shapes, first),
         "latent_channels": _shape(shapes, "decoder.conv_in.weight")[1],
         "norm_num_groups": conventions.norm_groups,
         "scaling_factor": conventions.latent_scale,
     }
 
 
-def clip_config(shapes: Shapes, conventions: Conventions) -> Config:
-    """Arguments of `CLIPTextConfig` for OpenAI's CLIP text model, names below `text_model.`."""
+def clip_config(shapes: Shapes, conventions: Conventions, *, activation: str = "quick_gelu") -> Config:
+    """Arguments of `CLIPTextConfig` for OpenAI's CLIP text model, names below `text_model.`; with the
+    activation "gelu" it is OpenCLIP's under these names."""
     vocabulary, width = _shape(shapes, "embeddings.token_embedding.weight")
     return {
         "vocab_size": vocabulary,
@@ -101,7 +124,7 @@ def clip_config(shapes: Shapes, conventions: Conventions) -> Config:
         "num_hidden_layers": _count(shapes, r"encoder\.layers\.(\d+)\."),
         "num_attention_heads": _divide("text encoder", width, conventions.text_head_width),
         "max_position_embeddings": _shape(shapes, "embeddings.position_embedding.weight")[0],
-        "hidden_act": "quick_gelu",
+        "hidden_act": activation,
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,
         "pad_token_id": vocabulary - 1,
@@ -109,16 +132,17 @@ def clip_config(shapes: Shapes, conventions: Conventions) -> Config:
 
 
 def open_clip_config(shapes: Shapes, conventions: Conventions) -> Config:
-    """Arguments of `CLIPTextConfig` for OpenCLIP's text model (SDXL's second)."""
+    """Arguments of `CLIPTextConfig` for OpenCLIP's text model (SDXL's second, SD 2's only one)."""
     vocabulary, width = _shape(shapes, "token_embedding.weight")
+    projection = shapes.get("text_projection")
     return {
         "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": _shape(shapes, "transformer.resblocks.0.mlp.c_fc.weight")[0],
         "num_hidden_layers": _count(shapes, r"transformer\.resblocks\.(\d+)\."),
-        "num_attention_heads": _divide("second text encoder", width, conventions.text_head_width),
+        "num_attention_heads": _divide("OpenCLIP text encoder", width, conventions.text_head_width),
         "max_position_embeddings": _shape(shapes, "positional_embedding")[0],
-        "projection_dim": _shape(shapes, "text_projection")[1],
+        "projection_dim": projection[1] if projection else width,
         "hidden_act": "gelu",
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,

@@ -1,21 +1,20 @@
 """A resident model: its networks, tokenizer and noise schedule, as the engine uses them.
 
-The only module that calls the networks' forward methods; it knows nothing of prompts' grammar, samplers or
-batches.
+The only module that calls the denoising network; it knows nothing of prompts' grammar, samplers or batches.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from sd_runtime.device import Device
-from sd_runtime.errors import GenerationError, UnsupportedError
+from sd_runtime.errors import UnsupportedError
 from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.models.discrete import DiscreteSchedule
 from sd_runtime.models.text import TextEncoder
+from sd_runtime.models.vae import Pixels, Vae
+from sd_runtime.models.wrapping import Wrapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,35 +26,76 @@ class Model:
     loaded: LoadedCheckpoint
     device: Device
     unet: Any
-    vae: Any
+    autoencoder: Vae
     text: TextEncoder
     tokenizer: Any
     discrete: DiscreteSchedule
-    latent_channels: int
-    latent_stride: int
-    latent_scale: float
+    _wrapping: Wrapping = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_wrapping", Wrapping(self.unet))
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder's network."""
+        return self.autoencoder.network
+
+    @property
+    def prediction(self) -> Literal["epsilon", "v"]:
+        """What the network's output is: the noise, or the velocity."""
+        return cast(Literal["epsilon", "v"], self.loaded.prediction)
+
+    @property
+    def latent_channels(self) -> int:
+        """Of a picture's latents."""
+        return self.autoencoder.channels
+
+    @property
+    def extra_channels(self) -> int:
+        """What the network takes beside latents: 0, or 1 + latent_channels of a checkpoint for inpainting."""
+        return int(self.unet.config.in_channels) - self.latent_channels
+
+    @property
+    def latent_stride(self) -> int:
+        """Pixels on a side of a latent."""
+        return self.autoencoder.stride
+
+    @property
+    def latent_scale(self) -> float:
+        """From the autoencoder's latents to those that the network was trained on."""
+        return self.autoencoder.scale
 
     def latent_shape(self, *, width: int, height: int) -> tuple[int, int, int]:
         """Channels, height and width of a picture's latents."""
-        for field, size in (("width", width), ("height", height)):
+        for name, size in (("width", width), ("height", height)):
             if size % self.latent_stride:
-                raise UnsupportedError(field, size, f"multiples of {self.latent_stride} with this model")
+                raise UnsupportedError(name, size, f"multiples of {self.latent_stride} with this model")
         return self.latent_channels, height // self.latent_stride, width // self.latent_stride
 
-    def predict_noise(
-        self, x: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor, pooled: torch.Tensor | None
-    ) -> torch.Tensor:  # (B, C, H, W), (B,), (B, L, D), (B, P) -> (B, C, H, W)
-        """One UNet call, returning float32."""
+    def predict(
+        self,
+        x: torch.Tensor,
+        timesteps: torch.Tensor,
+        context: torch.Tensor,
+        pooled: torch.Tensor | None,
+        *,
+        concat: torch.Tensor | None = None,
+        tiling: bool = False,
+    ) -> torch.Tensor:  # (B, C, H, W), (B,), (B, L, D), (B, P), (B, K, H, W) -> (B, C, H, W)
+        """The network's answer as it is (`prediction` says what it means), float32. `concat` is given exactly
+        where there are `extra_channels`; `tiling`: the picture's edges meet."""
         dtype = self.device.dtype
-        output = self.unet(
-            x.to(dtype),
-            timesteps,
-            encoder_hidden_states=context.to(dtype),
-            added_cond_kwargs=None if pooled is None else self._size_conditioning(x, pooled.to(dtype)),
-            return_dict=False,
-        )
-        noise: torch.Tensor = output[0].float()
-        return noise
+        sample = (x if concat is None else torch.cat([x, concat.to(x)], dim=1)).to(dtype)
+        with self._wrapping.on(tiling):
+            output = self.unet(
+                sample,
+                timesteps,
+                encoder_hidden_states=context.to(dtype),
+                added_cond_kwargs=None if pooled is None else self._size_conditioning(x, pooled.to(dtype)),
+                return_dict=False,
+            )
+        answer: torch.Tensor = output[0].float()
+        return answer
 
     def _size_conditioning(self, x: torch.Tensor, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
         """SDXL also sees the picture's size: as it was, where it was cropped, and what it is to be."""
@@ -63,23 +103,10 @@ class Model:
         times = torch.tensor([[height, width, 0, 0, height, width]], device=x.device, dtype=pooled.dtype)
         return {"text_embeds": pooled, "time_ids": times.expand(len(x), -1)}
 
-    def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:  # (1, C, H, W) -> (8H, 8W, 3)
-        """The picture of finished latents; latents or pixels that are not numbers are an error, never a
-        black square.
-        """
-        _demand_numbers(latents, "the latents")
-        pixels = self.vae.decode(
-            latents.to(self.device.decoder_dtype) / self.latent_scale, return_dict=False
-        )[0]
-        _demand_numbers(pixels, "the decoded picture")
-        shades = (pixels[0].float() / 2 + 0.5).clamp(0, 1) * 255
-        picture: npt.NDArray[np.uint8] = shades.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        return picture
+    def decode(self, latents: torch.Tensor, *, vae: Vae | None = None, tiling: bool = False) -> Pixels:
+        """The picture of finished latents, as `Vae.decode`; by another autoencoder if one is given."""
+        return (vae or self.autoencoder).decode(latents, tiling=tiling)
 
-
-def _demand_numbers(values: torch.Tensor, what: str) -> None:
-    if not bool(torch.isfinite(values).all()):
-        raise GenerationError(
-            f"{what} contain values that are not finite numbers; the model overflows its number format"
-            " or the request drives it out of range (try a lower cfg_scale)"
-        )
+    def encode_image(self, pixels: Pixels, *, vae: Vae | None = None, tiling: bool = False) -> torch.Tensor:
+        """The latents of a picture, as `Vae.encode`; by another autoencoder if one is given."""
+        return (vae or self.autoencoder).encode(pixels, tiling=tiling)

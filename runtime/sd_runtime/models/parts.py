@@ -4,6 +4,7 @@ Each function takes its part's tensors out of `weights`, so that nothing stays t
 is diffusers'; that every tensor was understood and none is missing is checked here.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,31 +22,56 @@ VAE = "first_stage_model."
 POSITION_IDS = "embeddings.position_ids"
 # Scales similarities in CLIP's training; no part of the text model.
 LOGIT_SCALE = "logit_scale"
+# In CLIPTextModelWithProjection, and in files, around what CLIPTextModel is.
+TEXT_MODEL = "text_model."
+# What the attention of an autoencoder was called before diffusers 0.14; most published files still have it.
+_ATTENTION_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_OLD_ATTENTION = re.compile(r"(mid_block\.attentions\.0\.)(query|key|value|proj_attn)\.")
 # Of these the converter makes new tensors (split or transposed) instead of passing them on.
 OPEN_CLIP_COPIED = ("attn.in_proj_weight", "attn.in_proj_bias", "text_projection")
 
 
-def build_unet(config: Config, weights: Weights) -> Any:
-    """`UNet2DConditionModel` from LDM names."""
-    part = _take(UNET, weights)
-    converted = libraries.convert_unet(part, config)
-    _refuse_strangers("unet", part, converted)
-    return _assemble("unet", lambda: libraries.UNet(**config), converted)
+def build_unet(config: Config, weights: Weights, *, prefix: str = UNET, convert: bool = True) -> Any:
+    """`UNet2DConditionModel` from LDM names, or with `convert=False` from its own."""
+    part = _take(prefix, weights)
+    if convert:
+        converted = libraries.convert_unet(part, config)
+        _refuse_strangers("unet", part, converted)
+    else:
+        converted = _without_prefix(prefix, part)
+    return _assemble("unet", lambda: libraries.UNet.from_config(config), converted)
 
 
-def build_vae(config: Config, weights: Weights) -> Any:
-    """`AutoencoderKL` from LDM names."""
-    part = _take(VAE, weights)
-    converted = libraries.convert_vae(part, config)
-    _refuse_strangers("vae", part, converted)
-    return _assemble("vae", lambda: libraries.AutoencoderKL(**config), converted)
+def build_vae(config: Config, weights: Weights, *, prefix: str = VAE, convert: bool = True) -> Any:
+    """`AutoencoderKL` from LDM names, or with `convert=False` from its own."""
+    part = _take(prefix, weights)
+    if convert:
+        converted = libraries.convert_vae(part, config)
+        _refuse_strangers("vae", part, converted)
+    else:
+        own = _without_prefix(prefix, part)
+        converted = {_OLD_ATTENTION.sub(_new_attention, name): value for name, value in own.items()}
+    return _assemble("vae", lambda: libraries.AutoencoderKL.from_config(config), converted)
 
 
 def build_clip(prefix: str, config: Config, weights: Weights) -> Any:
     """`CLIPTextModel`, whose names differ from the file's in nothing but the prefix."""
-    converted = {name.removeprefix(prefix): value for name, value in _take(prefix, weights).items()}
-    network = _assemble("text encoder", lambda: libraries.ClipText(libraries.ClipConfig(**config)), converted)
+    converted = {
+        name.removeprefix(TEXT_MODEL): value
+        for name, value in _without_prefix(prefix, _take(prefix, weights)).items()
+    }
+    network = _assemble("text encoder", lambda: libraries.ClipText(_clip_config(config)), converted)
     _fill_position_ids(network)
+    return network
+
+
+def build_clip_with_projection(prefix: str, config: Config, weights: Weights) -> Any:
+    """`CLIPTextModelWithProjection` from its own names."""
+    converted = _without_prefix(prefix, _take(prefix, weights))
+    network = _assemble(
+        "second text encoder", lambda: libraries.ClipTextWithProjection(_clip_config(config)), converted
+    )
+    _fill_position_ids(network.text_model)
     return network
 
 
@@ -54,14 +80,38 @@ def build_open_clip(prefix: str, config: Config, weights: Weights) -> Any:
     part = _take(prefix, weights)
 
     def build() -> Any:
-        return libraries.ClipTextWithProjection(libraries.ClipConfig(**config))
+        return libraries.ClipTextWithProjection(_clip_config(config))
 
-    with torch.device("meta"):
-        converted = libraries.convert_open_clip(build(), part, prefix=prefix)
-    _refuse_strangers("second text encoder", part, converted, copied=OPEN_CLIP_COPIED)
+    converted = _from_open_clip("second text encoder", build, _without_prefix(prefix, part))
     network = _assemble("second text encoder", build, converted)
     _fill_position_ids(network.text_model)
     return network
+
+
+def build_open_clip_states(prefix: str, config: Config, weights: Weights) -> Any:
+    """`CLIPTextModel` from OpenCLIP names, for the states alone, which need no projection."""
+    part = _take(prefix, weights)
+
+    def build() -> Any:
+        return libraries.ClipText(_clip_config(config))
+
+    converted = _from_open_clip("text encoder", build, _without_prefix(prefix, part))
+    flat = {name.removeprefix(TEXT_MODEL): value for name, value in converted.items()}
+    network = _assemble("text encoder", build, flat)
+    _fill_position_ids(network)
+    return network
+
+
+def _from_open_clip(name: str, build: Callable[[], Any], part: Weights) -> Weights:
+    with torch.device("meta"):
+        # Without a prefix: below SD 2's the converter leaves out what it takes for the last layer.
+        converted: Weights = libraries.convert_open_clip(build(), part, prefix="")
+    _refuse_strangers(name, part, converted, copied=OPEN_CLIP_COPIED)
+    return converted
+
+
+def _clip_config(config: Config) -> Any:
+    return libraries.ClipConfig.from_dict(config)
 
 
 def _refuse_strangers(
@@ -78,7 +128,11 @@ def _refuse_strangers(
 
 def _assemble(part: str, build: Callable[[], Any], converted: Weights) -> Any:
     with torch.device("meta"):
-        network = build()
+        try:
+            network = build()
+        # Of a stranger's config.json; which error each wrong value gives is nobody's promise.
+        except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(f"{part}: cannot be built from its configuration: {error}") from error
     try:
         missing, unexpected = network.load_state_dict(converted, strict=False, assign=True)
     except RuntimeError as error:
@@ -95,6 +149,14 @@ def _fill_position_ids(text_model: Any) -> None:
     count = text_model.config.max_position_embeddings
     device = text_model.final_layer_norm.weight.device
     text_model.embeddings.position_ids = torch.arange(count, device=device)[None]
+
+
+def _without_prefix(prefix: str, weights: Weights) -> Weights:
+    return {name.removeprefix(prefix): value for name, value in weights.items()}
+
+
+def _new_attention(found: re.Match[str]) -> str:
+    return f"{found[1]}{_ATTENTION_NAMES[found[2]]}."
 
 
 def _take(prefix: str, weights: Weights) -> Weights:

@@ -4,8 +4,6 @@ Nothing is hashed: a digest is what the fetcher found when it wrote the file.
 """
 
 import logging
-import stat
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sd_modelfiles import manifest
@@ -20,19 +18,3 @@ def entries(root: Path) -> tuple[manifest.Entry, ...]:
     except (manifest.ManifestError, OSError) as error:
         logger.warning("what is on the volume is not known: %s", error)
         return ()
-
-
-def present(roots: Iterable[Path]) -> Iterator[tuple[Path, manifest.Entry]]:
-    """The listed files that are there now with the size their manifest tells, each with its root."""
-    for root in roots:
-        for entry in entries(root):
-            if _has_size(root / entry.path, entry.size):
-                yield root, entry
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == size

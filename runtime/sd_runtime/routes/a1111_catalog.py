@@ -1,83 +1,110 @@
-"""A1111's routes that list what there is. Lists of things that are not served are empty, not missing."""
+"""A1111's routes that list what there is. Lists are read anew for each answer, so that refreshing them is
+nothing to do; lists of things that are not served are empty, not missing."""
 
 from typing import Any
 
 from fastapi import APIRouter
 
+from sd_runtime.a1111 import listings
+from sd_runtime.a1111.listings import (
+    EmbeddingsResponse,
+    FileItem,
+    HypernetworkItem,
+    LoraItem,
+    Name,
+    PromptStyleItem,
+    RealesrganItem,
+    SamplerItem,
+    SchedulerItem,
+    ScriptsList,
+    SDModelItem,
+    UpscalerItem,
+)
 from sd_runtime.routes.services import ServicesDep
-from sd_runtime.sampling import SAMPLERS, SCHEDULERS
 
 router = APIRouter(prefix="/sdapi/v1", tags=["catalog"])
 
-_EMPTY = (
-    "upscalers",
-    "latent-upscale-modes",
-    "sd-vae",
-    "loras",
-    "hypernetworks",
-    "face-restorers",
-    "realesrgan-models",
-    "prompt-styles",
-    "script-info",
-    "extensions",
-)
+_EMPTY = ("face-restorers", "script-info", "extensions")
 _REFRESH = ("refresh-checkpoints", "refresh-vae", "refresh-loras", "refresh-embeddings")
 
 
 @router.get("/samplers")
-async def samplers() -> list[dict[str, Any]]:
-    """The samplers, by the names that txt2img takes."""
-    return [
-        {
-            "name": each.name,
-            "aliases": list(each.aliases),
-            "options": {"scheduler": each.default_scheduler} if each.default_scheduler else {},
-        }
-        for each in SAMPLERS
-    ]
+async def samplers() -> list[SamplerItem]:
+    """The samplers, by the names that requests take."""
+    return listings.samplers()
 
 
 @router.get("/schedulers")
-async def schedulers() -> list[dict[str, Any]]:
+async def schedulers() -> list[SchedulerItem]:
     """The noise schedules."""
-    return [
-        {
-            "name": each.name,
-            "label": each.label,
-            "aliases": list(each.aliases),
-            "default_rho": each.default_rho,
-            "need_inner_model": each.need_inner_model,
-        }
-        for each in SCHEDULERS
-    ]
+    return listings.schedulers()
+
+
+@router.get("/upscalers")
+def upscalers(services: ServicesDep) -> list[UpscalerItem]:
+    """How pictures are made larger, with and without a network."""
+    return listings.upscaler_items(services.library)
+
+
+@router.get("/latent-upscale-modes")
+async def latent_upscale_modes() -> list[Name]:
+    """How latents are made larger, before a second pass."""
+    return listings.latent_upscale_modes()
+
+
+@router.get("/realesrgan-models")
+def realesrgan_models(services: ServicesDep) -> list[RealesrganItem]:
+    """The upscalers among those that A1111 has names of its own for."""
+    return listings.realesrgan_models(services.library)
 
 
 @router.get("/sd-models")
-def sd_models(services: ServicesDep) -> list[dict[str, Any]]:
-    """The checkpoint files below the model roots; one of them is served."""
-    return [
-        {
-            "title": each.title,
-            "model_name": each.model_name,
-            "hash": each.short_hash,
-            "sha256": each.sha256,
-            "filename": str(each.path),
-            "config": None,
-        }
-        for each in services.shelf.all(services.checkpoint())
-    ]
+def sd_models(services: ServicesDep) -> list[SDModelItem]:
+    """The checkpoints below the model roots; one of them is served."""
+    return listings.sd_models(services.shelf.all(services.checkpoint()))
+
+
+@router.get("/sd-vae")
+def sd_vae(services: ServicesDep) -> list[FileItem]:
+    """The VAE files, by the names that the option sd_vae takes."""
+    return listings.vaes(services.library)
+
+
+@router.get("/sd-modules")
+def sd_modules(services: ServicesDep) -> list[FileItem]:
+    """The same under Forge's name for it."""
+    return listings.vaes(services.library)
+
+
+@router.get("/hypernetworks")
+def hypernetworks(services: ServicesDep) -> list[HypernetworkItem]:
+    """The hypernetworks, by the names that prompts use."""
+    return listings.hypernetworks(services.library)
+
+
+@router.get("/loras")
+def loras(services: ServicesDep) -> list[LoraItem]:
+    """The LoRAs, by the names that prompts use."""
+    return listings.loras(services.library)
 
 
 @router.get("/embeddings")
-async def embeddings() -> dict[str, dict[str, Any]]:
-    """Textual inversion is not served."""
-    return {"loaded": {}, "skipped": {}}
+def embeddings(services: ServicesDep) -> EmbeddingsResponse:
+    """The textual inversions: those that fit the served checkpoint, and the others."""
+    loaded = services.state.loaded
+    return listings.embeddings(services.embeddings, (loaded.text_widths or None) if loaded else None)
+
+
+@router.get("/prompt-styles")
+def prompt_styles(services: ServicesDep) -> list[PromptStyleItem]:
+    """The texts that requests name in `styles`."""
+    return listings.styles(services.styles)
 
 
 @router.get("/scripts")
-async def scripts() -> dict[str, list[str]]:
+async def scripts() -> ScriptsList:
     """Scripts are not served."""
-    return {"txt2img": [], "img2img": []}
+    return ScriptsList(txt2img=[], img2img=[])
 
 
 async def _nothing() -> list[Any]:

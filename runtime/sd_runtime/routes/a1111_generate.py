@@ -2,22 +2,19 @@
 
 import asyncio
 import base64
-import logging
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from sd_runtime.a1111 import answer, planning, progress
-from sd_runtime.a1111.planning import Plan
-from sd_runtime.a1111.schemas import Txt2ImgRequest, Txt2ImgResponse
-from sd_runtime.errors import GenerationError
+from sd_runtime.a1111 import progress
+from sd_runtime.a1111.schemas import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, Txt2ImgResponse
 from sd_runtime.guards.measuring import CLIENT_GONE
-from sd_runtime.images import codec
-from sd_runtime.jobs.job import Job, Picture
-from sd_runtime.routes import waiting
+from sd_runtime.guards.refusal import refusal
+from sd_runtime.jobs.job import Job
+from sd_runtime.routes import generation, previews, waiting
+from sd_runtime.routes.generation import Kind
 from sd_runtime.routes.services import Services, ServicesDep, WhenReady
 
-logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/sdapi/v1", tags=["generate"])
 
 
@@ -26,27 +23,34 @@ async def txt2img(
     body: Txt2ImgRequest, request: Request, services: ServicesDep
 ) -> Txt2ImgResponse | Response:
     """Makes pictures from a prompt."""
-    plan = await asyncio.to_thread(_plan, services, body)
-    job = services.queue.submit(plan.iterations, label=body.force_task_id)
-    try:
-        outcome = await waiting.until_finished(job, request)
-    except waiting.ClientGone:
-        return Response(status_code=CLIENT_GONE)
-    if outcome.error is not None:
-        raise planning.in_clients_words(outcome.error)
-    services.metrics.images_made(len(outcome.pictures))
-    return await asyncio.to_thread(_respond, services, plan, job, outcome.pictures)
+    return await _answer(services, "txt2img", body, request)
+
+
+@router.post("/img2img", response_model=Txt2ImgResponse, dependencies=[WhenReady])
+async def img2img(
+    body: Img2ImgRequest, request: Request, services: ServicesDep
+) -> Txt2ImgResponse | Response:
+    """Makes pictures from pictures and a prompt."""
+    if not body.init_images:
+        return refusal(404, "NotFound", "Init image not found: init_images must hold one picture or more")
+    return await _answer(services, "img2img", body, request)
 
 
 @router.get("/progress")
 async def get_progress(services: ServicesDep, skip_current_image: bool = False) -> progress.Progress:
     """How far the oldest unfinished request of this replica is."""
-    return progress.describe(services.queue.oldest(), services.queue.now())
+    queue = services.queue
+    job = queue.oldest()
+    if job is None:
+        return progress.describe(None, queue.now())
+    image = None if skip_current_image else await _current_image(services, job)
+    return progress.describe(job, queue.now(), eta=queue.eta(job), image=image)
 
 
 @router.post("/interrupt")
 async def interrupt(services: ServicesDep) -> dict[str, str]:
-    """Ends the oldest unfinished request; it answers with the pictures that are finished."""
+    """Ends the oldest unfinished request; it answers with the pictures that there are, as far as they have
+    come."""
     job = services.queue.oldest()
     if job is not None:
         job.interrupt()
@@ -55,42 +59,24 @@ async def interrupt(services: ServicesDep) -> dict[str, str]:
 
 @router.post("/skip")
 async def skip(services: ServicesDep) -> None:
-    """Gives up the running iteration of the oldest unfinished request."""
+    """Ends the running iteration of the oldest unfinished request, as `interrupt` does; the next one
+    follows."""
     job = services.queue.oldest()
     if job is not None:
         job.skip()
 
 
-def _plan(services: Services, body: Txt2ImgRequest) -> Plan:
-    """Judges the request; runs outside the event loop, because long prompts take time."""
-    options = services.options_with(body.override_settings)
-    return planning.plan_txt2img(body, options, services.random)
-
-
-def _respond(services: Services, plan: Plan, job: Job, pictures: tuple[Picture, ...]) -> Txt2ImgResponse:
-    """Encodes, saves and sends the pictures; runs outside the event loop."""
-    checkpoint = services.checkpoint_of(job)
-    files = [
-        codec.encode_png(picture.pixels, answer.infotext_of(plan, checkpoint, picture.index))
-        for picture in pictures
-    ]
-    if plan.saves:
-        for picture, png in zip(pictures, files, strict=True):
-            _save(services, plan, job, picture, png)
-    return Txt2ImgResponse(
-        images=[base64.b64encode(png).decode("ascii") for png in files] if plan.request.send_images else [],
-        parameters=plan.request.model_dump(),
-        info=answer.info(plan, checkpoint, pictures, accepted=job.timestamp),
-    )
-
-
-def _save(services: Services, plan: Plan, job: Job, picture: Picture, png: bytes) -> None:
-    """Saves one picture. A full disk costs the file, not the picture, as long as the answer carries it."""
+async def _answer(
+    services: Services, kind: Kind, body: GenerationRequest, request: Request
+) -> Txt2ImgResponse | Response:
+    accepted = await generation.start(services, kind, body)
     try:
-        services.outputs.save(png, seed=plan.seeds[picture.index], day=job.timestamp.date())
-    except OSError as error:
-        services.metrics.image_not_saved()
-        logger.error("a picture was not saved: %s", error, extra={"job": job.id})
-        if not plan.request.send_images:
-            sentence = f"the picture could not be saved ({error.strerror}), and send_images is false"
-            raise GenerationError(sentence) from error
+        outcome = await waiting.until_finished(accepted.job, request)
+    except waiting.ClientGone:
+        return Response(status_code=CLIENT_GONE)
+    return await asyncio.to_thread(generation.respond, services, accepted, outcome)
+
+
+async def _current_image(services: Services, job: Job) -> str | None:
+    png = await previews.png_of(services, job)
+    return None if png is None else base64.b64encode(png).decode("ascii")

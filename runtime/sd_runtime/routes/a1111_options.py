@@ -1,7 +1,6 @@
 """A1111's routes for options, and for facts about the server and about picture files."""
 
-import base64
-import binascii
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,11 +8,12 @@ from fastapi import APIRouter
 from sd_runtime import container
 from sd_runtime.a1111 import infotext
 from sd_runtime.a1111.schemas import PngInfoRequest, PngInfoResponse
-from sd_runtime.errors import UnsupportedError
-from sd_runtime.images import codec
-from sd_runtime.routes.services import ServicesDep
+from sd_runtime.routes import inputs
+from sd_runtime.routes.services import ServicesDep, WhenReady
 
 router = APIRouter(tags=["options"])
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @router.get("/sdapi/v1/options")
@@ -23,10 +23,11 @@ def get_options(services: ServicesDep) -> dict[str, Any]:
 
 
 @router.post("/sdapi/v1/options")
-def set_options(changes: dict[str, Any], services: ServicesDep) -> None:
+async def set_options(changes: dict[str, Any], services: ServicesDep) -> None:
     """Changes options of this replica; all of them or, when one is refused, none. Lasts until the replica
-    ends or its SDInstance wishes for other options."""
-    services.change_options(changes)
+    ends or its operator wishes for other options. Where no operator says what is served, another checkpoint
+    can be named; the answer comes when it is served."""
+    await services.change_options(changes)
 
 
 @router.get("/sdapi/v1/cmd-flags")
@@ -36,9 +37,10 @@ def cmd_flags(services: ServicesDep) -> dict[str, Any]:
     return {
         "api": True,
         "nowebui": True,
-        "listen": True,
+        "listen": services.settings.host not in _LOOPBACK,
         "port": services.settings.port,
         "ckpt": str(served.path) if served else None,
+        "cors_allow_origins": ",".join(services.settings.cors_origins) or None,
     }
 
 
@@ -49,16 +51,18 @@ def memory() -> dict[str, Any]:
 
 
 @router.post("/sdapi/v1/png-info")
-def png_info(body: PngInfoRequest) -> PngInfoResponse:
+async def png_info(body: PngInfoRequest, services: ServicesDep) -> PngInfoResponse:
     """What a picture file says of its making."""
-    encoded = body.image.partition(",")[2] if body.image.startswith("data:") else body.image
-    allowed = "a base64 encoded PNG, JPEG, WebP or GIF"
-    try:
-        metadata = codec.read_metadata(base64.b64decode(encoded, validate=True))
-    except (binascii.Error, ValueError) as error:
-        raise UnsupportedError("image", f"{body.image[:40]}…", allowed) from error
+    metadata = await inputs.metadata(services, "image", body.image)
     text = metadata.parameters
-    return PngInfoResponse(info=text, items=metadata.items, parameters=infotext.read(text) if text else {})
+    parameters = await asyncio.to_thread(infotext.read, text) if text else {}
+    return PngInfoResponse(info=text, items=metadata.items, parameters=parameters)
+
+
+@router.post("/sdapi/v1/reload-checkpoint", dependencies=[WhenReady])
+async def reload_checkpoint() -> dict[str, str]:
+    """Nothing to do: the served checkpoint is never unloaded."""
+    return {}
 
 
 @router.get("/internal/ping")

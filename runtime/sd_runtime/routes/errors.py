@@ -9,10 +9,23 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from sd_runtime.desired import DesiredError, OutdatedError
-from sd_runtime.errors import Cancelled, NotLoaded, QueueFull, SdError, UnsupportedError, complaint, shown
+from sd_runtime.errors import (
+    Cancelled,
+    CheckpointError,
+    CheckpointUnavailable,
+    NotLoaded,
+    QueueFull,
+    SdError,
+    UnsupportedError,
+    complaint,
+    shown,
+)
 from sd_runtime.guards.refusal import refusal
-from sd_runtime.jobs.queue import Draining
+from sd_runtime.jobs.ledger import Conflict, JobCancelled, NotFinished, UnknownJob
+from sd_runtime.jobs.queue import Draining, Full
+from sd_runtime.routes.forwarding import ReplicaGone, ReplicaUnreachable
 
+#: Where the error itself does not say.
 _RETRY_SECONDS = "5"
 _LONGEST_DETAIL = 4000
 #: A list of a million wrong items would make as many sentences.
@@ -20,12 +33,21 @@ _MOST_PROBLEMS = 10
 #: Looked up by class, the nearest first; other deliberate errors are 500.
 _STATUS: dict[type[SdError], int] = {
     UnsupportedError: 422,
+    # Of a file that a request names; what is served is judged before a request is.
+    CheckpointUnavailable: 503,
+    CheckpointError: 422,
     DesiredError: 422,
     OutdatedError: 409,
     QueueFull: 429,
     NotLoaded: 503,
     Draining: 503,
     Cancelled: 503,
+    UnknownJob: 404,
+    Conflict: 409,
+    NotFinished: 409,
+    JobCancelled: 409,
+    ReplicaGone: 410,
+    ReplicaUnreachable: 503,
 }
 
 
@@ -38,7 +60,8 @@ def install(app: FastAPI) -> None:
 
 async def _deliberate(_request: Request, error: Exception) -> Response:
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
-    headers = {"Retry-After": _RETRY_SECONDS} if status in (429, 503) else None
+    wait = str(error.retry_after) if isinstance(error, Full) else _RETRY_SECONDS
+    headers = {"Retry-After": wait} if status in (429, 503) else None
     reason = error.reason if isinstance(error, SdError) else "Error"
     return refusal(status, reason, _shortened(str(error)), headers)
 
@@ -62,7 +85,8 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == 400 and error.__cause__ is not None:
         # FastAPI says only that there was an error; what json.loads met says what and where.
         detail = f"body: not JSON: {error.__cause__}"
-    if error.status_code == 404:
+    # The router's own words; a route that finds nothing says what.
+    if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"there is no {request.url.path} here; /docs lists what there is"
     if error.status_code == 405:
         detail = f"{request.method} is not a method of {request.url.path}"

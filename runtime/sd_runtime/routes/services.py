@@ -1,36 +1,60 @@
 """What the routes work with: made once at start, handed to the app, taken from it by each route."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random, SystemRandom
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
 from sd_runtime.a1111.checkpoints import Checkpoint, Shelf, find
+from sd_runtime.a1111.known_models import KnownModels
+from sd_runtime.a1111.option_table import CHECKPOINT
 from sd_runtime.a1111.options import Options, Served, Values
-from sd_runtime.errors import NotLoaded
+from sd_runtime.adapters.embedding import Embeddings
+from sd_runtime.errors import NotLoaded, UnsupportedError
 from sd_runtime.health import Health, OptionError, RuntimeState
 from sd_runtime.images.saving import OutputFolder
-from sd_runtime.jobs.job import Job
+from sd_runtime.jobs.job import Engine, Job
+from sd_runtime.jobs.ledger import Ledger
 from sd_runtime.jobs.queue import Draining, JobQueue
 from sd_runtime.metrics import Metrics
 from sd_runtime.models import LoadedCheckpoint
+from sd_runtime.models.library import Library
+from sd_runtime.prompt.styles import Styles
+from sd_runtime.routes.forwarding import Peers
 from sd_runtime.settings import Settings
 
+#: Serves another checkpoint from now on; returns when it does, raises `CheckpointError` when it cannot.
+Switch = Callable[[Path], Awaitable[None]]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True)
 class Services:
     """Everything a route may use."""
 
     settings: Settings
     state: RuntimeState
     queue: JobQueue
+    ledger: Ledger
+    peers: Peers
+    library: Library
     shelf: Shelf
     options: Options
     outputs: OutputFolder
     metrics: Metrics
+    styles: Styles
+    engine: Engine
     random: Random = field(default_factory=SystemRandom)
+    #: Set once what follows it exists; None where nobody may change the served checkpoint from here, because
+    #: an operator says which it is.
+    switch: Switch | None = None
+    embeddings: Embeddings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.embeddings = Embeddings(self.library)
 
     def checkpoint(self) -> Checkpoint | None:
         """The checkpoint that is served, else the one that is to be; None while it is not known which."""
@@ -44,6 +68,14 @@ class Services:
         """The checkpoint that the job's pictures were made with."""
         return self.shelf.entry(job.checkpoint.path, job.checkpoint.sha256)
 
+    def find_checkpoint(self, field: str, name: str) -> Checkpoint:
+        """The checkpoint that a field names in any of A1111's spellings; raises `UnsupportedError`."""
+        known = self.shelf.all(self.checkpoint())
+        found = find(name, known)
+        if found is None:
+            raise UnsupportedError(field, name, (each.title for each in known))
+        return found
+
     def current_options(self) -> dict[str, object]:
         """Every option with its value now."""
         served = self.checkpoint()
@@ -54,27 +86,37 @@ class Services:
 
     def take_defaults(self, wished: Mapping[str, Any], loaded: LoadedCheckpoint) -> None:
         """The options that replicas are to have with this checkpoint; what cannot be is told in the state."""
-        refused = self.options.take_defaults(wished, loaded.text_layers)
+        refused = self.options.take_defaults(wished, self._served(loaded))
         self.state.option_errors = tuple(OptionError(error.field, str(error)) for error in refused)
 
     def options_with(self, changes: Mapping[str, Any]) -> Values:
         """The options with these changes; raises `UnsupportedError` for one that cannot be honoured."""
-        return self.options.overridden(changes, self._served())
+        return self.options.overridden(changes, self._served(self.state.loaded))
 
-    def change_options(self, changes: Mapping[str, Any]) -> None:
-        """Keeps these changes until the process ends; raises as `options_with`."""
-        self.options.change(changes, self._served())
+    async def change_options(self, changes: Mapping[str, Any]) -> None:
+        """Keeps these changes until the process ends, and serves the checkpoint that they name, if it is
+        another one; raises as `options_with`, and as `switch`, which comes before anything is kept."""
+        name = (await asyncio.to_thread(self.options_with, changes)).checkpoint
+        if name is not None:
+            if self.switch is None:
+                source = (
+                    "spec.checkpoint of the SDInstance" if self.settings.desired_file else "SD_CHECKPOINT"
+                )
+                allowed = f"spellings of the served one ({source} says which that is)"
+                raise UnsupportedError(CHECKPOINT, changes[CHECKPOINT], allowed)
+            found = await asyncio.to_thread(self.find_checkpoint, CHECKPOINT, name)
+            await self.switch(found.path)
+        await asyncio.to_thread(self._keep, changes)
 
-    def _served(self) -> Served:
-        loaded = self.state.loaded
-        layers = loaded.text_layers if loaded else None
-        return Served(current=self.current_options(), names=self.names_served, text_layers=layers)
+    def _keep(self, changes: Mapping[str, Any]) -> None:
+        self.options.change(changes, self._served(self.state.loaded))
 
-    def names_served(self, name: str) -> bool:
-        """Whether a spelling of a checkpoint's name means the served one."""
-        served = self.checkpoint()
-        found = find(name, self.shelf.all(served))
-        return found is not None and served is not None and found.path == served.path
+    def _served(self, loaded: LoadedCheckpoint | None) -> Served:
+        return Served(
+            current=self.current_options(),
+            models=KnownModels(self.library, self.shelf, self.checkpoint()),
+            text_layers=loaded.text_layers if loaded else None,
+        )
 
     def demand_readiness(self) -> None:
         """Raises why no picture can be made now, if so."""

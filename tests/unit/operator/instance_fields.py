@@ -33,6 +33,7 @@ CHANGES: dict[str, tuple[Spec, Spec]] = {
         {"outputs": RWX},
         {"outputs": {**RWX, "accessModes": ["ReadWriteMany", "ReadWriteOnce"]}},
     ),
+    "outputs.retentionDays": ({"outputs": RWX}, {"outputs": {**RWX, "retentionDays": 30}}),
     "outputs.reclaimPolicy": ({"outputs": RWX}, {"outputs": {**RWX, "reclaimPolicy": "Delete"}}),
     "rollout.strategy": ({}, {"rollout": {"strategy": "Drain"}}),
     "rollout.drainTimeoutSeconds": ({}, {"rollout": {"drainTimeoutSeconds": 30}}),

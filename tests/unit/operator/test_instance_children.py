@@ -200,6 +200,9 @@ def test_the_runtime_is_told_everything_by_its_environment() -> None:
         "SD_AUTH_DIR": "/etc/sd-runtime/auth",
         "SD_MANAGEMENT_TOKEN_SHA256": "t" * 64,
         "SD_DRAIN_SECONDS": "600",
+        "SD_CACHE_DIR": "/cache/sd-runtime",
+        "SD_PEERS": "demo-pods.ns.svc",
+        "SD_POD_IP": "",
     }
 
 
@@ -214,6 +217,10 @@ def test_the_users_variables_come_after_ours_and_never_in_their_place() -> None:
     assert environment(env=given)["SD_AUTH"] == "required"
     # Server-side apply refuses a name that is there twice.
     assert len({item["name"] for item in env}) == len(env)
+
+
+def test_pickles_are_read_where_a_bundle_lets_them_onto_its_volume() -> None:
+    assert {"name": "SD_ALLOW_PICKLES", "value": "true"} in container(pickles=True)["env"]
 
 
 @pytest.mark.parametrize("backend", ["Whole", "MIG", "DRA"])

@@ -102,6 +102,6 @@ def checkpoint_file(networks: tuple[Any, Any, Any], tmp_path_factory: pytest.Tem
 def model(checkpoint_file: Path) -> Model:
     from sd_runtime import device
     from sd_runtime.models import checkpoint
-    from sd_runtime.models.reading import DigestCache
+    from sd_runtime.models.digests import DigestCache
 
     return checkpoint.load(checkpoint_file, device.choose("cpu"), DigestCache())

@@ -19,16 +19,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from sd_runtime.a1111.checkpoints import Shelf
-from sd_runtime.a1111.options import Options
+from sd_runtime import process
 from sd_runtime.app import create_app
 from sd_runtime.engine.loop import Engine
-from sd_runtime.health import RuntimeState
-from sd_runtime.images.saving import OutputFolder
-from sd_runtime.jobs.queue import JobQueue
 from sd_runtime.management import create_management_app
 from sd_runtime.metrics import Metrics
-from sd_runtime.routes.services import Services
 from sd_runtime.settings import Settings
 from sd_runtime.switching import Switcher, wish_at_start
 
@@ -111,18 +106,11 @@ async def server(bundle: Path, tmp_path: Path) -> AsyncIterator[Server]:
         desired_file=tmp_path / "desired.json",
         auth="disabled",
         output_dir=tmp_path / "outputs",
+        device="cpu",
     )
-    outputs = OutputFolder(settings.output_dir)
-    services = Services(
-        settings=settings,
-        state=RuntimeState(),
-        queue=JobQueue(limit=64),
-        shelf=Shelf(settings.model_roots),
-        options=Options(output_folder=str(outputs.txt2img)),
-        outputs=outputs,
-        metrics=Metrics(),
-    )
-    engine = Engine(device="cpu", max_batch=8, observer=services.metrics)
+    library, metrics = process.make_library(settings), Metrics()
+    engine = Engine(process.engine_settings(settings), library, metrics)
+    services = process.make_services(settings, library=library, engine=engine, metrics=metrics)
     switcher = Switcher(services, engine, sleep=hasty_sleep)
     wish_at_start(switcher, settings)
     following = asyncio.create_task(switcher.run())

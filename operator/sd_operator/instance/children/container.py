@@ -22,6 +22,11 @@ START_FAILURES = 900
 MEMORY_STEP_MIB = 512
 _MIB = 2**20
 
+_POD_IP: Object = {
+    "name": "SD_POD_IP",
+    "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}},
+}
+
 
 def build_container(
     instance: SDInstance,
@@ -29,6 +34,7 @@ def build_container(
     mounted: Iterable[Mounted],
     *,
     gpu: bool,
+    pickles: bool,
     image: str,
     image_pull_policy: str,
     token_sha256: str,
@@ -42,7 +48,7 @@ def build_container(
         "command": ["python", "-m", "sd_runtime"],
         # Said although they are none: what is left out stays as somebody else set it.
         "args": [],
-        "env": _environment(instance, gpu=gpu, token_sha256=token_sha256),
+        "env": _environment(instance, gpu=gpu, pickles=pickles, token_sha256=token_sha256),
         "ports": [
             {"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"},
             {"name": "management", "containerPort": names.MANAGEMENT_PORT, "protocol": "TCP"},
@@ -67,7 +73,7 @@ def build_container(
     }
 
 
-def _environment(instance: SDInstance, *, gpu: bool, token_sha256: str) -> list[Object]:
+def _environment(instance: SDInstance, *, gpu: bool, pickles: bool, token_sha256: str) -> list[Object]:
     """Ours, then the user's, who may give another value to what is ours only for want of theirs."""
     spec = instance.spec
     values = {
@@ -84,13 +90,20 @@ def _environment(instance: SDInstance, *, gpu: bool, token_sha256: str) -> list[
         "SD_AUTH": spec.access.auth.lower(),
         "SD_MANAGEMENT_TOKEN_SHA256": token_sha256,
         "SD_DRAIN_SECONDS": str(spec.rollout.drain_timeout_seconds),
+        "SD_CACHE_DIR": f"{volumes.CACHE_PATH}/sd-runtime",
+        # By its own address and this name a pod knows the others, and passes on what they were asked to do.
+        "SD_PEERS": f"{names.headless_name(instance.metadata.name)}.{instance.metadata.namespace}.svc",
     }
+    if pickles:
+        values["SD_ALLOW_PICKLES"] = "true"
+    if spec.outputs is not None and spec.outputs.retention_days is not None:
+        values["SD_OUTPUT_RETENTION_DAYS"] = str(spec.outputs.retention_days)
     if volumes.has_auth(instance):
         values["SD_AUTH_DIR"] = volumes.AUTH_PATH
     theirs = [each.as_manifest() for each in spec.env or () if each.name not in names.OWN_VARIABLES]
     given = {each["name"] for each in theirs}
     ours = [{"name": name, "value": value} for name, value in values.items() if name not in given]
-    return [*ours, *theirs]
+    return [_POD_IP, *ours, *theirs]
 
 
 def build_resources(instance: SDInstance, checkpoint: Checkpoint) -> Object:

@@ -56,6 +56,7 @@ def build_deployment(
     allocation: gpu.Allocation | None,
     checkpoint: Checkpoint,
     exclusive: Collection[str],
+    pickles: bool,
     claim_names: Mapping[str, str],
     token_sha256: str,
     settings: RuntimeSettings,
@@ -63,7 +64,8 @@ def build_deployment(
     """The Deployment.
 
     `checkpoint` matters only by its size, for the default memory; `exclusive` are the bundles whose volume is
-    ReadWriteOnce; `claim_names` tells the claims of bundles that have another than the one named after them.
+    ReadWriteOnce; `pickles` lets the pods read files that are; `claim_names` tells the claims of bundles that
+    have another than the one named after them.
     """
     found = metadata(instance)
     if allocation is not None:
@@ -74,6 +76,7 @@ def build_deployment(
         checkpoint,
         mounted,
         gpu=allocation is not None,
+        pickles=pickles,
         image=instance.spec.image or settings.image,
         image_pull_policy=settings.image_pull_policy,
         token_sha256=token_sha256,

@@ -1,18 +1,15 @@
 """How request fields are treated: every one has a mark, and what is not served is refused by name."""
 
-import time
-from random import Random
-
 import pytest
+from pydantic import ValidationError
 
-from sd_runtime.a1111 import compatibility, coverage, fields, options
-from sd_runtime.a1111.options import Values
-from sd_runtime.a1111.planning import in_clients_words, plan_txt2img
-from sd_runtime.a1111.schemas import Txt2ImgRequest
-from sd_runtime.errors import GenerationError, UnsupportedError
+from sd_runtime.a1111 import fields
+from sd_runtime.a1111.schemas import Img2ImgRequest, Txt2ImgRequest
+from sd_runtime.a1111.scripts import ScriptNotFound
+from sd_runtime.errors import UnsupportedError
 
 #: What clients send that fill in every field, nulls and legacy values included.
-EVERY_FIELD = {
+COMMON = {
     "prompt": "a cat",
     "negative_prompt": "",
     "styles": [],
@@ -48,6 +45,15 @@ EVERY_FIELD = {
     "disable_extra_networks": False,
     "comments": {},
     "firstpass_image": None,
+    "force_task_id": None,
+    "script_name": None,
+    "script_args": [],
+    "send_images": True,
+    "save_images": False,
+    "alwayson_scripts": {},
+    "infotext": None,
+}
+OF_TXT2IMG = {
     "enable_hr": False,
     "firstphase_width": 0,
     "firstphase_height": 0,
@@ -61,161 +67,133 @@ EVERY_FIELD = {
     "hr_scheduler": None,
     "hr_prompt": "",
     "hr_negative_prompt": "",
-    "force_task_id": None,
-    "script_name": None,
-    "script_args": [],
-    "send_images": True,
-    "save_images": False,
-    "alwayson_scripts": {},
-    "infotext": None,
 }
+OF_IMG2IMG = {
+    "init_images": ["(a picture)"],
+    "resize_mode": 0,
+    "image_cfg_scale": 1.5,
+    "mask": None,
+    "mask_blur": None,
+    "mask_blur_x": 4,
+    "mask_blur_y": 4,
+    "mask_round": True,
+    "inpainting_fill": 0,
+    "inpaint_full_res": True,
+    "inpaint_full_res_padding": 0,
+    "inpainting_mask_invert": 0,
+    "initial_noise_multiplier": None,
+    "latent_mask": None,
+    "include_init_images": False,
+}
+SCHEMAS = [(Txt2ImgRequest, COMMON | OF_TXT2IMG), (Img2ImgRequest, COMMON | OF_IMG2IMG)]
 
 
-def plan(**given):
-    return plan_txt2img(Txt2ImgRequest.model_validate(given), Values(), Random(1))
+@pytest.mark.parametrize(("schema", "every"), SCHEMAS, ids=["txt2img", "img2img"])
+def test_every_field_has_exactly_one_mark_and_is_among_those_that_clients_send(schema, every):
+    assert [name for name, field in schema.model_fields.items() if not fields.mark_of(field)] == []
+    assert set(schema.model_fields) == set(every)
 
 
-def test_every_field_has_exactly_one_mark():
-    assert [name for name, field in Txt2ImgRequest.model_fields.items() if not fields.mark_of(field)] == []
-
-
-def test_the_defaults_are_those_of_a1111():
-    request = Txt2ImgRequest()
+@pytest.mark.parametrize("schema", [Txt2ImgRequest, Img2ImgRequest])
+def test_the_defaults_are_those_of_a1111(schema):
+    request = schema()
     assert (request.steps, request.width, request.height, request.cfg_scale) == (50, 512, 512, 7.0)
     assert (request.sampler_name, request.sampler_index, request.seed) == (None, "Euler", -1)
+    assert (request.denoising_strength, request.batch_size, request.n_iter) == (0.75, 1, 1)
 
 
-def test_every_neutral_value_and_every_default_is_accepted():
-    for name, field in Txt2ImgRequest.model_fields.items():
+def test_the_defaults_of_inpainting_are_those_of_a1111():
+    request = Img2ImgRequest()
+    assert (request.inpainting_fill, request.inpaint_full_res, request.inpaint_full_res_padding) == (
+        0,
+        True,
+        0,
+    )
+    assert (request.mask_blur_x, request.mask_round, request.inpainting_mask_invert) == (4, True, 0)
+
+
+@pytest.mark.parametrize("schema", [Txt2ImgRequest, Img2ImgRequest])
+def test_every_neutral_value_and_every_default_is_accepted(schema):
+    for name, field in schema.model_fields.items():
         mark = fields.mark_of(field)
         if isinstance(mark, fields.NeutralOnly):
             assert fields.is_neutral(field.default, mark), name
             for value in mark.values:
-                plan(**{name: value})
+                fields.refuse_unserved(schema.model_validate({name: value}))
 
 
-def test_a_client_that_sends_every_field_is_served():
-    assert set(EVERY_FIELD) == set(Txt2ImgRequest.model_fields)
-    plan(**EVERY_FIELD)
+def test_a_client_that_sends_every_field_is_served(desk):
+    desk.txt2img(**COMMON, **OF_TXT2IMG)
+    desk.img2img(**COMMON, **OF_IMG2IMG)
 
 
-def test_a_client_that_sends_null_for_every_field_gets_the_defaults():
-    planned = plan(**dict.fromkeys(EVERY_FIELD))
-    assert planned.request == Txt2ImgRequest()
+@pytest.mark.parametrize(("schema", "every"), SCHEMAS, ids=["txt2img", "img2img"])
+def test_a_client_that_sends_null_for_every_field_gets_the_defaults(schema, every):
+    assert schema.model_validate(dict.fromkeys(every)) == schema()
 
 
-def test_unknown_keys_are_ignored():
-    plan(forge_preset="sd", whatever=[1])
+def test_unknown_keys_are_ignored(desk):
+    desk.txt2img(forge_preset="sd", distilled_cfg_scale=3.5, whatever=[1])
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("enable_hr", True),
-        ("styles", ["anime"]),
-        ("alwayson_scripts", {"controlnet": {"args": []}}),
         ("restore_faces", True),
-        ("tiling", True),
-        ("subseed_strength", 0.1),
-        ("refiner_checkpoint", "xl.safetensors"),
-        ("seed_resize_from_w", 512),
-        ("script_name", "x/y/z plot"),
         ("script_args", [1]),
-        ("infotext", "Steps: 3"),
-        ("s_churn", 1.0),
-        ("s_noise", 0.5),
         ("firstphase_width", 512),
-        ("styles", ["", ""]),
         ("comments", {"a": "b"}),
-        ("firstpass_image", "aGk="),
+        ("styles", ["anime"]),
     ],
 )
-def test_what_is_not_served_is_refused_by_field_and_value(field, value):
+def test_what_is_not_served_is_refused_by_field_and_value(desk, field, value):
     with pytest.raises(UnsupportedError) as caught:
-        plan(**{field: value})
-    assert (caught.value.field, caught.value.value) == (field, value)
-
-
-def test_overrides_that_should_last_are_refused_and_none_may_be_said_to():
-    plan(override_settings_restore_afterwards=False)
-    with pytest.raises(UnsupportedError, match="override_settings_restore_afterwards: False"):
-        plan(override_settings_restore_afterwards=False, override_settings={"samples_save": True})
-
-
-def test_names_that_are_all_empty_mean_the_first_sampler():
-    assert plan(sampler_name="", sampler_index="", scheduler="").choice.sampler.name == "DPM++ 2M"
+        desk.txt2img(**{field: value})
+    assert caught.value.field == field
+    assert caught.value.value in (value, "anime")
 
 
 @pytest.mark.parametrize(
-    ("sampler", "eta", "served"), [("Euler a", 0, False), ("Euler a", 1, True), ("Euler", 0, True)]
-)
-def test_eta_is_refused_only_where_it_would_count(sampler, eta, served):
-    if served:
-        plan(sampler_name=sampler, eta=eta)
-    else:
-        with pytest.raises(UnsupportedError, match="eta"):
-            plan(sampler_name=sampler, eta=eta)
-
-
-def test_pictures_are_laid_out_in_iterations_with_consecutive_seeds():
-    planned = plan(seed=10, n_iter=2, batch_size=3, width=64, height=128, sampler_name="DPM++ 2M Karras")
-    assert [[task.seed for task in tasks] for tasks in planned.iterations] == [[10, 11, 12], [13, 14, 15]]
-    task = planned.iterations[0][0]
-    assert (task.width, task.height, task.sampler, task.scheduler) == (64, 128, "DPM++ 2M", "karras")
-
-
-def test_the_pixels_of_a_request_are_limited_together():
-    plan(width=1024, height=1024, batch_size=8, n_iter=8)
-    with pytest.raises(UnsupportedError, match="n_iter"):
-        plan(width=1024, height=1024, batch_size=8, n_iter=9)
-
-
-def test_a_prompt_is_judged_once_for_all_pictures_of_a_request():
-    slow = "(" * 32 + "(a)" * 5400 + ":1)" * 32  # tens of milliseconds each time
-    began = time.perf_counter()
-    plan(prompt=slow, batch_size=8, n_iter=16, width=64, height=64)
-    assert time.perf_counter() - began < 1.5
-
-
-def test_a_drawn_seed_is_told():
-    planned = plan(seed=-1, batch_size=2)
-    assert planned.seeds[0] >= 0
-    assert [task.seed for task in planned.iterations[0]] == list(planned.seeds)
-
-
-def test_extra_networks_are_refused_unless_the_request_leaves_them_out():
-    with pytest.raises(UnsupportedError, match="<lora:x:1>"):
-        plan(prompt="a cat <lora:x:1>")
-    planned = plan(prompt="a cat <lora:x:1>", disable_extra_networks=True)
-    assert planned.iterations[0][0].prompt == "a cat "
-    assert planned.request.prompt == "a cat <lora:x:1>"
-
-
-@pytest.mark.parametrize(
-    ("save_samples", "save_images", "do_not_save_samples", "saves"),
+    "body",
     [
-        (True, False, False, True),
-        (True, False, True, False),
-        (True, True, True, True),
-        (False, True, False, False),
+        {"script_name": "X/Y/Z plot"},
+        {"alwayson_scripts": {"ADetailer": {"args": []}}},
+        {"alwayson_scripts": {"a": 1, "b": 2}},
     ],
 )
-def test_when_pictures_are_saved(save_samples, save_images, do_not_save_samples, saves):
-    request = Txt2ImgRequest(save_images=save_images, do_not_save_samples=do_not_save_samples)
-    assert plan_txt2img(request, Values(save_samples=save_samples), Random(1)).saves is saves
+def test_a_script_that_is_not_served_is_not_found(desk, body):
+    with pytest.raises(
+        ScriptNotFound, match=r"^Script '(X/Y/Z plot|ADetailer|a)' not found \(\w+; allowed: none"
+    ):
+        desk.txt2img(**body)
 
 
-def test_a_refusal_of_the_engine_is_told_in_the_clients_words():
-    told = in_clients_words(UnsupportedError("clip_skip", 12, "1 to 2"))
-    assert isinstance(told, UnsupportedError)
-    assert (told.field, told.value, told.allowed) == ("CLIP_stop_at_last_layers", 12, "1 to 2")
-    other = GenerationError("x")
-    assert in_clients_words(other) is other
+@pytest.mark.parametrize("name", ["None", "none", ""])
+def test_no_script_may_be_named_as_none(desk, name):
+    desk.txt2img(script_name=name)
 
 
-def test_the_compatibility_table_names_every_field_option_and_route():
-    table = compatibility.markdown()
-    for name in [*Txt2ImgRequest.model_fields, *options.CHANGEABLE, *options.FIXED, options.CHECKPOINT]:
-        assert f"| `{name}` |" in table
-    for route in [*coverage.SERVED, *coverage.NOT_SERVED]:
-        assert route.split(" ")[1] in table
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 0),
+        ("width", 500),
+        ("width", 56),
+        ("height", 1_000_000),
+        ("cfg_scale", -1),
+        ("seed", -2),
+        ("subseed_strength", 1.5),
+        ("denoising_strength", 1.01),
+        ("s_churn", -1),
+        ("refiner_switch_at", 2),
+        ("resize_mode", 4),
+        ("inpainting_fill", 4),
+        ("inpainting_mask_invert", 2),
+        ("mask_blur", -1),
+        ("init_images", "a picture"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_field(field, value):
+    with pytest.raises(ValidationError) as caught:
+        Img2ImgRequest.model_validate({field: value})
+    assert [error["loc"][0] for error in caught.value.errors()] == [field]

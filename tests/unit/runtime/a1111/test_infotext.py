@@ -3,8 +3,20 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sd_runtime.a1111 import infotext
+
+#: Of a prompt: what separates lines is left out, and the space at a line's ends, which readers cut.
+lines = (
+    st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=40)
+    .map(str.strip)
+    .filter(lambda line: line and not line.startswith(infotext.NEGATIVE_PROMPT))
+)
+prompts = st.lists(lines, max_size=3).map("\n".join)
+#: Of a parameter: anything that can be written.
+values = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 
 WRITTEN_BY_A1111 = """a castle, (stone:1.2)
 with towers
@@ -77,6 +89,23 @@ def test_values_are_read_back_as_written(value):
     read = infotext.read(infotext.write("p", "", {"Steps": 1, "Sampler": "Heun", "Module": value, "Seed": 2}))
     assert read["Module"] == value
     assert read["Seed"] == "2"
+
+
+@given(prompts, prompts, st.lists(values, min_size=3, max_size=6))
+def test_whatever_is_written_is_read_back(prompt, negative, told):
+    parameters = {f"Key {number}": value for number, value in enumerate(told)}
+    read = infotext.read(infotext.write(prompt, negative, parameters | {"Version": "x"}))
+    assert (read["Prompt"], read["Negative prompt"]) == (prompt, negative)
+    sizes = {key: value for key, value in parameters.items() if f"{key}-1" in read}
+    assert {key: read[key] for key in parameters if key not in sizes} == {
+        key: value for key, value in parameters.items() if key not in sizes
+    }
+    assert {key: f"{read[f'{key}-1']}x{read[f'{key}-2']}" for key in sizes} == sizes
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_read(text):
+    assert infotext.PROMPT in infotext.read(text)
 
 
 def test_a_last_line_with_fewer_than_three_pairs_belongs_to_the_prompt():

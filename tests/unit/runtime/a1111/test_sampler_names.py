@@ -25,6 +25,14 @@ from sd_runtime.errors import UnsupportedError
         (None, "", None, "DPM++ 2M", "automatic", "Karras"),
         ("", "", "exponential", "DPM++ 2M", "exponential", "Exponential"),
         (None, "DPM++ 2M Exponential", None, "DPM++ 2M", "exponential", "Exponential"),
+        ("DPM++ 2M SDE Heun", "", None, "DPM++ 2M SDE Heun", "automatic", "Exponential"),
+        ("DPM++ 2M SDE Heun Karras", "", None, "DPM++ 2M SDE Heun", "karras", "Karras"),
+        ("DPM++ 2M SDE Karras", "", None, "DPM++ 2M SDE", "karras", "Karras"),
+        ("DPM++ 2S a Align Your Steps", "", None, "DPM++ 2S a", "align_your_steps", "Align Your Steps"),
+        ("DDIM", "", None, "DDIM", "automatic", "Automatic"),
+        ("DDIM CFG++", "", "ddim", "DDIM CFG++", "ddim", "DDIM"),
+        ("PLMS Karras", "", None, "PLMS", "karras", "Karras"),
+        ("Euler DDIM", "", None, "Euler", "ddim", "DDIM"),
     ],
 )
 def test_names(name, index, scheduler, sampler, schedule, label):
@@ -35,8 +43,8 @@ def test_names(name, index, scheduler, sampler, schedule, label):
 @pytest.mark.parametrize(
     ("name", "index", "scheduler", "field", "value"),
     [
-        ("PLMS", "Euler", None, "sampler_name", "PLMS"),
-        ("PLMS Karras", "Euler", None, "sampler_name", "PLMS Karras"),
+        ("SA Solver", "Euler", None, "sampler_name", "SA Solver"),
+        ("SA Solver Karras", "Euler", None, "sampler_name", "SA Solver Karras"),
         (None, "string", None, "sampler_index", "string"),
         ("Karras", "Euler", None, "sampler_name", "Karras"),
         ("Euler", "Euler", "turbo", "scheduler", "turbo"),

@@ -4,7 +4,7 @@ from sd_runtime.engine.encoded import EncodedTexts
 from sd_runtime.engine.work import Encode
 from sd_runtime.prompt.encoding import Conditioning
 
-TEXTS = [Encode(text, 1) for text in "abc"]
+TEXTS = [Encode(text) for text in "abc"]
 ENCODED = [Conditioning(torch.zeros(1, 77, 8), torch.zeros(1, 4)) for _ in TEXTS]
 SIZE = 4 * (77 * 8 + 4)
 

@@ -15,13 +15,12 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from engine_bench import picture, running
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from demo.export import ldm_keys
-from sd_runtime.engine.loop import Engine
 from sd_runtime.models.checkpoint import TOKENIZER_DIR
-from sd_runtime.tasks.txt2img import Txt2Img
 
 # diffusers 0.42 hands torch tensors to numpy 2 in a way numpy is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -33,30 +32,20 @@ SEED = 11
 PROMPT = "a large red circle on a white background"
 
 
-class SilentObserver:
-    def unet_call(self, *, rows: int, requests: int, seconds: float) -> None:
-        pass
-
-
 def painted_by_engine(path: Path, *, negative: str) -> np.ndarray[Any, Any]:
-    engine = Engine(device="cpu", max_batch=4, observer=SilentObserver())
-    engine.start()
-    try:
-        engine.load(path).result(60)
-        task = Txt2Img(
-            prompt=PROMPT,
-            negative_prompt=negative,
-            width=96,
-            height=64,
-            steps=STEPS,
-            cfg_scale=GUIDANCE,
-            sampler="Euler",
-            scheduler="uniform",
-            seed=SEED,
-        )
-        return engine.submit(task).future.result(60)
-    finally:
-        engine.close()
+    task = picture(
+        prompt=PROMPT,
+        negative_prompt=negative,
+        width=96,
+        height=64,
+        steps=STEPS,
+        cfg_scale=GUIDANCE,
+        sampler="Euler",
+        scheduler="uniform",
+        seed=SEED,
+    )
+    with running(path) as bench:
+        return bench.alone(task)
 
 
 def painted_by_diffusers(pipeline: Any, *, negative: str | None) -> np.ndarray[Any, Any]:

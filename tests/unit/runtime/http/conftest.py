@@ -1,6 +1,7 @@
 """A server around a hand-written engine; the engines honour the contract, or break one point of it each."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -13,49 +14,59 @@ import httpx
 import numpy as np
 import pytest
 
-from sd_runtime.a1111.checkpoints import Shelf
-from sd_runtime.a1111.options import Options
+from sd_runtime import process
 from sd_runtime.app import create_app
 from sd_runtime.desired import Wish
 from sd_runtime.device import DeviceInfo
+from sd_runtime.engine.work import Made, OnStep, Pixels, Step
 from sd_runtime.errors import Cancelled, CheckpointError
-from sd_runtime.health import Health, RuntimeState
-from sd_runtime.images.saving import OutputFolder
-from sd_runtime.jobs.job import Pixels
-from sd_runtime.jobs.queue import JobQueue
+from sd_runtime.health import Health
 from sd_runtime.management import create_management_app
 from sd_runtime.metrics import Metrics
 from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.routes.services import Services
 from sd_runtime.settings import Settings
 from sd_runtime.switching import Switcher, wish_at_start
-from sd_runtime.tasks.txt2img import Txt2Img
+
+sys.path.append(str(Path(__file__).parent))  # makes the hand-written parts of this folder importable
+from checkpoint_files import checkpoint_bytes
 
 SHA256 = "ab12" * 16
 
 
-def picture_of(task: Txt2Img) -> Pixels:
-    """A picture that tells its seed: every value is the seed's last byte."""
-    return np.full((task.height, task.width, 3), task.seed % 256, dtype=np.uint8)
+def size_of(task: Any) -> tuple[int, int]:
+    """Width and height of what the task makes; 8 pixels square of one that tells neither."""
+    final = getattr(task, "hires", None) or task
+    return getattr(final, "width", 8), getattr(final, "height", 8)
+
+
+def picture_of(task: Any) -> Pixels:
+    """A picture that tells its seed, if it has one: every value is the seed's last byte."""
+    width, height = size_of(task)
+    return np.full((height, width, 3), getattr(task, "seed", 0) % 256, dtype=np.uint8)
 
 
 class ManualTicket:
     """A picture that the test finishes, step by step."""
 
-    def __init__(self, task: Txt2Img, on_step: Callable[[int, int], None] | None, request: Hashable) -> None:
+    def __init__(self, engine: "ManualEngine", task: Any, on_step: OnStep | None, request: Hashable) -> None:
         self.task = task
         self.request = request
-        self.future: Future[Pixels] = Future()
+        self.future: Future[Made] = Future()
         self.future.set_running_or_notify_cancel()
+        self.loaded: LoadedCheckpoint | None = engine.begun_with(task)
         self._on_step = on_step
+        self._steps = 0
         self.taken_back = False
+        self.interrupted = False
 
-    def step(self, done: int) -> None:
+    def step(self, done: int, *, part: int = 0, parts: int = 1) -> None:
+        self._steps += 1
         if self._on_step:
-            self._on_step(done, self.task.steps)
+            self._on_step(Step(done, self.task.steps, part, parts))
 
-    def finish(self) -> None:
-        self.future.set_result(picture_of(self.task))
+    def finish(self, **made: Any) -> None:
+        self.future.set_result(Made(**({"pixels": picture_of(self.task)} | made)))
 
     def fail(self, error: Exception) -> None:
         self.future.set_exception(error)
@@ -64,6 +75,16 @@ class ManualTicket:
         self.taken_back = True
         if not self.future.done():
             self.future.set_exception(Cancelled("taken back"))
+
+    def interrupt(self) -> None:
+        """As the engine does: a picture that has begun is kept as it is."""
+        self.interrupted = True
+        if self.future.done():
+            return
+        if self._steps:
+            self.finish(interrupted=True)
+        else:
+            self.future.set_exception(Cancelled("interrupted before there was a picture"))
 
 
 class ManualEngine:
@@ -82,15 +103,22 @@ class ManualEngine:
         return future
 
     def submit(
-        self,
-        task: Txt2Img,
-        *,
-        on_step: Callable[[int, int], None] | None = None,
-        request: Hashable | None = None,
+        self, task: Any, *, on_step: OnStep | None = None, request: Hashable | None = None
     ) -> ManualTicket:
-        ticket = ManualTicket(task, on_step, request)
+        ticket = ManualTicket(self, task, on_step, request)
         self.tickets.append(ticket)
         return ticket
+
+    def preview(self, ticket: ManualTicket) -> Future[Pixels | None]:
+        """A picture of four pixels, once there is a step."""
+        future: Future[Pixels | None] = Future()
+        future.set_result(np.full((2, 2, 3), 77, dtype=np.uint8) if ticket._steps else None)
+        return future
+
+    def begun_with(self, task: Any) -> LoadedCheckpoint | None:
+        if getattr(task, "checkpoint", None) is None:
+            return self.resident
+        return loaded(task.checkpoint, "77" * 32)
 
     @property
     def open(self) -> list[ManualTicket]:
@@ -101,11 +129,7 @@ class PromptEngine(ManualEngine):
     """Finishes every picture at once."""
 
     def submit(
-        self,
-        task: Txt2Img,
-        *,
-        on_step: Callable[[int, int], None] | None = None,
-        request: Hashable | None = None,
+        self, task: Any, *, on_step: OnStep | None = None, request: Hashable | None = None
     ) -> ManualTicket:
         ticket = super().submit(task, on_step=on_step, request=request)
         ticket.step(task.steps)
@@ -121,11 +145,7 @@ class FailingEngine(ManualEngine):
         self._error = error
 
     def submit(
-        self,
-        task: Txt2Img,
-        *,
-        on_step: Callable[[int, int], None] | None = None,
-        request: Hashable | None = None,
+        self, task: Any, *, on_step: OnStep | None = None, request: Hashable | None = None
     ) -> ManualTicket:
         ticket = super().submit(task, on_step=on_step, request=request)
         ticket.fail(self._error)
@@ -317,11 +337,11 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
 
     def make(engine: ManualEngine, **given: object) -> World:
         folder = tmp_path / "bundle" / "models" / "Stable-diffusion"
-        folder.mkdir(parents=True)
-        (folder / "shapes.safetensors").write_bytes(b"x" * 0x110000)
-        (folder / "other.safetensors").write_bytes(b"y" * 0x110000)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "shapes.safetensors").write_bytes(checkpoint_bytes(b"x"))
+        (folder / "other.safetensors").write_bytes(checkpoint_bytes(b"y"))
         auth = tmp_path / "auth"
-        auth.mkdir()
+        auth.mkdir(exist_ok=True)
         (auth / "username").write_text(USER[0])
         (auth / "password").write_text(USER[1] + "\n")
         values: dict[str, object] = {
@@ -332,14 +352,10 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
             "warm_up": "off",
         }
         settings = Settings(**(values | given))  # type: ignore[arg-type]
-        outputs = OutputFolder(settings.output_dir)
-        services = Services(
-            settings=settings,
-            state=RuntimeState(),
-            queue=JobQueue(limit=settings.queue_limit),
-            shelf=Shelf(settings.model_roots),
-            options=Options(output_folder=str(outputs.txt2img)),
-            outputs=outputs,
+        services = process.make_services(
+            settings,
+            library=process.make_library(settings),
+            engine=engine,
             metrics=Metrics(),
             random=Random(1),
         )

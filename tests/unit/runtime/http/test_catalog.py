@@ -1,14 +1,14 @@
-"""The lists of A1111's interface, options, picture files, and everything that is not served."""
+"""The lists of A1111's interface, and everything that is not served."""
 
-import base64
-from pathlib import Path
+import json
+import math
+from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from sd_runtime.a1111 import coverage
 from sd_runtime.app import create_app
-from sd_runtime.images import codec
+from sd_runtime.sampling import SAMPLERS
 
 
 async def get(world, path):
@@ -21,10 +21,14 @@ async def get(world, path):
 async def test_samplers_have_the_keys_clients_read(world):
     samplers = await get(world, "/sdapi/v1/samplers")
     assert samplers[0] == {"name": "DPM++ 2M", "aliases": ["k_dpmpp_2m"], "options": {"scheduler": "karras"}}
-    assert {each["name"]: each["options"] for each in samplers[1:]} == {
-        "Euler a": {},
-        "Euler": {},
-        "Heun": {},
+    assert [each["name"] for each in samplers] == [each.name for each in SAMPLERS]
+    options = {each["name"]: each["options"] for each in samplers}
+    assert options["Euler"] == {}
+    assert options["Euler a"] == {"uses_ensd": "True"}
+    assert options["DPM++ 3M SDE"] == {
+        "scheduler": "exponential",
+        "discard_next_to_last_sigma": "True",
+        "brownian_noise": "True",
     }
 
 
@@ -53,15 +57,111 @@ async def test_sd_models_lists_every_checkpoint_the_loaded_one_with_its_digest(w
     }
 
 
-@pytest.mark.parametrize("route", [route for route, note in coverage.SERVED.items() if note == "empty"])
-async def test_lists_of_what_is_not_served_are_empty(world, route):
-    answer = await get(world, f"/sdapi/v1/{route.split(' ')[1]}")
-    assert answer in ([], {"loaded": {}, "skipped": {}}, {"txt2img": [], "img2img": []})
+def put(world, name, content=b"x"):
+    path = world.root / "bundle" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return str(path)
 
 
-async def test_every_route_of_the_tables_exists_and_no_other_does(world):
+def safetensors(metadata=None, **shapes):
+    """A file of float32 zeros."""
+    head, end = {"__metadata__": metadata} if metadata else {}, 0
+    for name, shape in shapes.items():
+        size = 4 * math.prod(shape)
+        head[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(head).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(end)
+
+
+async def test_vaes_are_listed_by_the_names_that_the_option_takes(world):
+    path = put(world, "models/VAE/soft.safetensors")
+    listed = [{"model_name": "soft.safetensors", "filename": path}]
+    assert await get(world, "/sdapi/v1/sd-vae") == listed
+    assert await get(world, "/sdapi/v1/sd-modules") == listed
+    async with world.client() as client:
+        response = await client.post("/sdapi/v1/options", json={"sd_vae": "soft.safetensors"})
+    assert response.status_code == 200
+
+
+async def test_loras_are_listed_with_what_their_files_say(world):
+    notes = {
+        "ss_output_name": "gold",
+        "ss_tag_frequency": '{"a": {"b": 1}}',
+        "x": "{",
+        "ssmd_cover_images": "[]",
+    }
+    metadata = {"ss_output_name": "gold", "ss_tag_frequency": {"a": {"b": 1}}, "x": "{"}
+    path = put(world, "models/Lora/gilded.safetensors", safetensors(notes, a=[1]))
+    broken = put(world, "models/Lora/sub/broken.safetensors", b"no")
+    assert await get(world, "/sdapi/v1/loras") == [
+        {"name": "gilded", "alias": "gold", "path": path, "metadata": metadata},
+        {"name": "broken", "alias": "broken", "path": broken, "metadata": {}},
+    ]
+
+
+async def test_hypernetworks_are_listed_by_name(world):
+    path = put(world, "models/hypernetworks/blackout.pt")
+    assert await get(world, "/sdapi/v1/hypernetworks") == [{"name": "blackout", "path": path}]
+
+
+async def test_upscalers_are_listed_with_and_without_a_file(world):
+    path = put(world, "models/RealESRGAN/RealESRGAN_x4plus.safetensors")
+    upscalers = await get(world, "/sdapi/v1/upscalers")
+    assert [each["name"] for each in upscalers] == ["None", "Lanczos", "Nearest", "R-ESRGAN 4x+"]
+    assert upscalers[3] == {
+        "name": "R-ESRGAN 4x+",
+        "model_name": "RealESRGAN_x4plus",
+        "model_path": path,
+        "model_url": None,
+        "scale": 4.0,
+    }
+    assert upscalers[0]["model_path"] is None
+    known = await get(world, "/sdapi/v1/realesrgan-models")
+    assert known == [{"name": "R-ESRGAN 4x+", "path": path, "scale": 4}]
+
+
+async def test_latent_upscale_modes_begin_with_the_default(world):
+    modes = await get(world, "/sdapi/v1/latent-upscale-modes")
+    assert modes[0] == {"name": "Latent"}
+    assert len(modes) == 6
+
+
+async def test_embeddings_are_loaded_or_skipped_by_the_width_of_the_served_text_encoder(world):
+    put(world, "embeddings/goldie.safetensors", safetensors(emb_params=[2, 768]))
+    put(world, "embeddings/other.safetensors", safetensors(emb_params=[1, 1024]))
+    put(world, "embeddings/broken.safetensors", b"no")
+    assert set((await get(world, "/sdapi/v1/embeddings"))["loaded"]) == {"goldie", "other"}
+    state = world.services.state
+    state.become_ready(replace(state.loaded, text_widths=(768,)))
+    embeddings = await get(world, "/sdapi/v1/embeddings")
+    goldie = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "shape": 768, "vectors": 2}
+    assert embeddings["loaded"] == {"goldie": goldie}
+    assert set(embeddings["skipped"]) == {"other", "broken"}
+    assert "1024 wide" in embeddings["skipped"]["other"]["reason"]
+    assert (embeddings["skipped"]["broken"]["vectors"], embeddings["skipped"]["broken"]["shape"]) == (0, 0)
+
+
+async def test_styles_are_those_of_the_file(world):
+    put(world, "styles.csv", b'name,prompt,negative_prompt\nink,"{prompt}, ink",colour\n')
+    styles = await get(world, "/sdapi/v1/prompt-styles")
+    assert styles == [{"name": "ink", "prompt": "{prompt}, ink", "negative_prompt": "colour"}]
+
+
+@pytest.mark.parametrize("path", ["face-restorers", "script-info", "extensions", "scripts"])
+async def test_lists_of_what_is_not_served_are_empty(world, path):
+    assert await get(world, f"/sdapi/v1/{path}") in ([], {"txt2img": [], "img2img": []})
+
+
+async def test_every_route_of_the_tables_exists_and_no_other_of_a1111s_does(world):
     paths = create_app(world.services).openapi()["paths"]
-    existing = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    existing = {
+        f"{method.upper()} {path}"
+        for path, methods in paths.items()
+        for method in methods
+        if not path.startswith("/v1/")
+    }
     told = {
         f"{route.split(' ')[0]} {path if path.startswith('/') else f'/sdapi/v1/{path}'}"
         for route in coverage.SERVED
@@ -106,80 +206,3 @@ async def test_refreshing_answers_null_and_a_new_file_is_listed_without_it(world
         (world.root / "bundle/models/Stable-diffusion/new.safetensors").write_bytes(b"n")
         titles = [model["title"] for model in (await client.get("/sdapi/v1/sd-models")).json()]
     assert "new.safetensors" in titles
-
-
-async def test_the_whole_options_can_be_sent_back_with_one_value_changed(world):
-    async with world.client() as client:
-        options = (await client.get("/sdapi/v1/options")).json()
-        assert options["sd_model_checkpoint"] == "shapes.safetensors [ab12ab12ab]"
-        response = await client.post("/sdapi/v1/options", json=options | {"CLIP_stop_at_last_layers": 2})
-        assert (response.status_code, response.json()) == (200, None)
-        assert (await client.get("/sdapi/v1/options")).json() == options | {"CLIP_stop_at_last_layers": 2}
-
-
-async def test_options_got_before_the_load_can_be_sent_back_after_it(make_world, prompt_engine):
-    world = make_world(prompt_engine)
-    async with world.client() as client:
-        options = (await client.get("/sdapi/v1/options")).json()
-        assert options["sd_model_checkpoint"] == "shapes.safetensors"
-        assert (await client.post("/sdapi/v1/options", json=options)).status_code == 200
-        await world.load()
-        assert (await client.post("/sdapi/v1/options", json=options)).status_code == 200
-
-
-async def test_one_bad_option_refuses_all(world):
-    async with world.client() as client:
-        changes = {"CLIP_stop_at_last_layers": 2, "sd_model_checkpoint": "other"}
-        response = await client.post("/sdapi/v1/options", json=changes)
-        options = (await client.get("/sdapi/v1/options")).json()
-    assert response.status_code == 422
-    assert "sd_model_checkpoint: 'other'" in response.json()["detail"]
-    assert options["CLIP_stop_at_last_layers"] == 1
-
-
-async def test_a_clip_skip_beyond_the_text_encoder_does_not_spoil_later_requests(world):
-    async with world.client() as client:
-        response = await client.post("/sdapi/v1/options", json={"CLIP_stop_at_last_layers": 5})
-        later = await client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64})
-    assert response.status_code == 422
-    assert "CLIP_stop_at_last_layers: 5 is not supported; allowed: 1 to 4" in response.json()["detail"]
-    assert (later.status_code, world.engine.tickets[0].task.clip_skip) == (200, 1)
-
-
-async def test_memory_is_of_this_process(world):
-    ram = (await get(world, "/sdapi/v1/memory"))["ram"]
-    assert 0 < ram["used"] < ram["total"]
-    assert ram["free"] == ram["total"] - ram["used"]
-
-
-async def test_flags_tell_the_checkpoint_and_the_port(world):
-    flags = await get(world, "/sdapi/v1/cmd-flags")
-    assert (Path(flags["ckpt"]).name, flags["port"]) == ("shapes.safetensors", 7860)
-
-
-@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
-async def test_png_info_reads_a_picture(world, prefix):
-    text = "a cat\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64"
-    png = codec.encode_png(np.zeros((8, 8, 3), dtype=np.uint8), text)
-    async with world.client() as client:
-        response = await client.post(
-            "/sdapi/v1/png-info", json={"image": prefix + base64.b64encode(png).decode()}
-        )
-    answer = response.json()
-    assert (answer["info"], answer["items"]) == (text, {})
-    assert (answer["parameters"]["Prompt"], answer["parameters"]["Size-2"]) == ("a cat", "64")
-
-
-async def test_png_info_of_a_picture_without_parameters_is_empty(world):
-    png = codec.encode_png(np.zeros((8, 8, 3), dtype=np.uint8), "")
-    async with world.client() as client:
-        response = await client.post("/sdapi/v1/png-info", json={"image": base64.b64encode(png).decode()})
-    assert response.json() == {"info": "", "items": {}, "parameters": {}}
-
-
-@pytest.mark.parametrize("image", ["", "aGk=", "!!!", "http://169.254.169.254/", "data:image/png;base64"])
-async def test_png_info_refuses_what_is_no_picture(world, image):
-    async with world.client() as client:
-        response = await client.post("/sdapi/v1/png-info", json={"image": image})
-    assert response.status_code == 422
-    assert "image" in response.json()["detail"]

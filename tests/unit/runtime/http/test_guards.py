@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.exceptions import HTTPException
 
-from sd_runtime.app import MAX_BODY_BYTES, create_app
+from sd_runtime.app import create_app
 from sd_runtime.guards.body_limit import BodyLimit
 
 PATHS = ["/sdapi/v1/samplers", "/sdapi/v1/loras", "/internal/ping", "/docs", "/openapi.json", "/nonsense"]
@@ -35,10 +35,23 @@ async def test_every_path_is_served_with_them(world, path):
         "Basic !!!",
         "Basic YWxpY2U=",
         "Bearer YWxpY2U6czNjcmV0OndpdGggY29sb24=",
+        "Bearer alice:s3cret:with colon",
+        "Bearer ",
+        "Digest username=alice",
         "Basic YWxpY2U6d3Jvbmc=",
         "Basic YWxpY2U6czNjcmV0OndpdGggY29sb24K",
     ],
-    ids=["nothing", "not base64", "no colon", "another scheme", "wrong password", "a newline more"],
+    ids=[
+        "nothing",
+        "not base64",
+        "no colon",
+        "another scheme",
+        "a token",
+        "no token",
+        "unknown",
+        "wrong password",
+        "a newline more",
+    ],
 )
 async def test_other_headers_are_refused(world, header):
     async with world.client(user=None) as client:
@@ -64,6 +77,49 @@ async def test_changed_credentials_count_at_once(world):
         assert (await client.get("/internal/ping", auth=("alice", "another"))).status_code == 200
 
 
+def put_token(world, text="t0ken\n"):
+    (world.root / "auth" / "token").write_text(text)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+async def test_a_token_beside_name_and_password_admits_too(world, scheme):
+    async with world.client(user=None) as client:
+        headers = {"authorization": f"{scheme} t0ken"}
+        assert (await client.get("/internal/ping", headers=headers)).status_code == 401
+        put_token(world)
+        assert (await client.get("/internal/ping", headers=headers)).status_code == 200
+        assert (await client.get("/internal/ping", auth=("alice", "s3cret:with colon"))).status_code == 200
+        assert (await client.get("/internal/ping", auth=("t0ken", ""))).status_code == 401
+
+
+async def test_a_token_alone_will_do_and_one_half_of_a_pair_will_not(world):
+    put_token(world)
+    headers = {"authorization": "Bearer t0ken"}
+    async with world.client(user=None) as client:
+        (world.root / "auth" / "password").unlink()
+        assert (await client.get("/internal/ping", headers=headers)).status_code == 503
+        (world.root / "auth" / "username").unlink()
+        assert (await client.get("/internal/ping", headers=headers)).status_code == 200
+        wrong = {"authorization": "Bearer t0ken0"}
+        assert (await client.get("/internal/ping", headers=wrong)).status_code == 401
+
+
+async def test_an_empty_token_admits_nobody(world):
+    put_token(world, "\n")
+    async with world.client(user=None) as client:
+        response = await client.get("/internal/ping", headers={"authorization": "Bearer "})
+    assert response.status_code == 503
+
+
+async def test_a_token_that_is_taken_away_does_not_count_any_more(world):
+    put_token(world)
+    headers = {"authorization": "Bearer t0ken"}
+    async with world.client(user=None) as client:
+        assert (await client.get("/internal/ping", headers=headers)).status_code == 200
+        (world.root / "auth" / "token").unlink()
+        assert (await client.get("/internal/ping", headers=headers)).status_code == 401
+
+
 @pytest.mark.parametrize("spoil", ["missing", "empty", "colon"])
 async def test_without_usable_credentials_nothing_is_served_and_the_log_says_why(world, spoil, caplog):
     file = world.root / "auth" / ("username" if spoil == "colon" else "password")
@@ -86,29 +142,37 @@ async def test_no_credentials_are_wanted_where_authentication_is_disabled(make_w
         assert (await client.get("/internal/ping")).status_code == 200
 
 
-async def test_a_body_that_announces_too_much_is_refused_unread(world):
+@pytest.fixture
+async def narrow_world(make_world, prompt_engine):
+    """A server that takes bodies of 4096 bytes."""
+    made = make_world(prompt_engine, max_body_bytes=4096)
+    await made.load()
+    return made
+
+
+async def test_a_body_that_announces_too_much_is_refused_unread(narrow_world):
     async def never():
         raise AssertionError("the body was read")
         yield b""
 
-    headers = {"content-length": str(MAX_BODY_BYTES + 1), "content-type": "application/json"}
-    async with world.client() as client:
+    headers = {"content-length": "4097", "content-type": "application/json"}
+    async with narrow_world.client() as client:
         response = await client.post("/sdapi/v1/png-info", content=never(), headers=headers)
     assert response.status_code == 413
 
 
-async def test_a_body_that_turns_out_too_large_is_refused(world):
+async def test_a_body_that_turns_out_too_large_is_refused(narrow_world):
     async def endless():
-        for _ in range(40):
-            yield b" " * 1024 * 1024
+        for _ in range(5):
+            yield b" " * 1024
         raise AssertionError("more was read than is accepted")
 
-    async with world.client() as client:
+    async with narrow_world.client() as client:
         response = await client.post(
             "/sdapi/v1/png-info", content=endless(), headers={"content-type": "application/json"}
         )
     assert response.status_code == 413
-    assert str(MAX_BODY_BYTES) in response.json()["detail"]
+    assert "4096" in response.json()["detail"]
 
 
 async def test_a_body_that_does_not_go_on_is_given_up_but_an_answer_may_take_its_time():
@@ -139,6 +203,62 @@ async def test_a_body_that_does_not_go_on_is_given_up_but_an_answer_may_take_its
     told.clear()
     await guarded({"type": "http", "headers": []}, stalling(begun, begun | {"more_body": False}), None)
     assert told == ["some", "some"]
+
+
+ORIGIN = {"origin": "https://a.example"}
+PREFLIGHT = ORIGIN | {
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type",
+}
+
+
+@pytest.fixture
+def open_world(make_world, prompt_engine):
+    """A server that pages of one origin may call."""
+    return make_world(prompt_engine, cors_origins="https://a.example")
+
+
+async def test_a_browser_may_ask_without_credentials_what_it_may_send(open_world):
+    async with open_world.client(user=None) as client:
+        response = await client.options("/sdapi/v1/txt2img", headers=PREFLIGHT)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "https://a.example"
+    assert "authorization" in response.headers["access-control-allow-headers"]
+
+
+async def test_pages_of_that_origin_read_answers_and_refusals(open_world):
+    async with open_world.client(user=None) as client:
+        refused = await client.get("/internal/ping", headers=ORIGIN)
+        answered = await client.get("/internal/ping", headers=ORIGIN, auth=("alice", "s3cret:with colon"))
+    assert (refused.status_code, answered.status_code) == (401, 200)
+    for response in (refused, answered):
+        assert response.headers["access-control-allow-origin"] == "https://a.example"
+        assert response.headers["access-control-allow-credentials"] == "true"
+
+
+async def test_pages_of_other_origins_do_not(open_world):
+    async with open_world.client() as client:
+        response = await client.get("/internal/ping", headers={"origin": "https://b.example"})
+        preflight = await client.options(
+            "/sdapi/v1/txt2img", headers=PREFLIGHT | {"origin": "https://b.example"}
+        )
+    assert "access-control-allow-origin" not in response.headers
+    assert preflight.status_code == 400
+
+
+async def test_pages_of_any_origin_do_not_act_with_credentials_that_the_browser_knows(
+    make_world, prompt_engine
+):
+    async with make_world(prompt_engine, cors_origins="*").client() as client:
+        response = await client.get("/internal/ping", headers=ORIGIN)
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in response.headers
+
+
+async def test_without_the_setting_no_page_of_another_origin_reads_anything(world):
+    async with world.client() as client:
+        response = await client.get("/internal/ping", headers=ORIGIN)
+    assert not any(name.startswith("access-control") for name in response.headers)
 
 
 async def test_answers_are_counted_by_pattern_and_status(world):

@@ -40,7 +40,14 @@ async def test_while_the_checkpoint_is_read_the_process_is_loading(make_world, p
 async def test_with_the_checkpoint_resident_it_is_ready_and_tells_digest_and_device(world):
     assert await world.state() == {
         "health": "Ready",
-        "checkpoint": {"path": "models/Stable-diffusion/shapes.safetensors", "sha256": "ab12" * 16},
+        "checkpoint": {
+            "path": "models/Stable-diffusion/shapes.safetensors",
+            "sha256": "ab12" * 16,
+            "family": "SD15",
+            "prediction": "epsilon",
+            "predictionReason": "",
+            "bytes": 0,
+        },
         "error": None,
         "device": {"type": "cpu", "name": "a test's CPU", "dtype": "float32"},
         "version": "0.1.0",
@@ -89,7 +96,9 @@ async def test_a_draining_process_says_so_stays_ready_and_finishes_what_it_accep
         accepted = asyncio.create_task(client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64}))
         while not slow_world.engine.tickets:
             await asyncio.sleep(0.001)
-        draining = asyncio.create_task(serving.drain(state=services.state, queue=services.queue, seconds=60))
+        draining = asyncio.create_task(
+            serving.drain(state=services.state, queue=services.queue, ledger=services.ledger, seconds=60)
+        )
         await asyncio.sleep(0)
         refused = await client.post("/sdapi/v1/txt2img", json={})
         assert await slow_world.readiness() == (200, "draining")
@@ -150,3 +159,39 @@ async def test_metrics_tell_of_network_calls_pictures_and_the_queue(world):
         'sd_requests_total{code="200",route="/sdapi/v1/txt2img"} 1.0',
     ):
         assert line in lines
+
+
+async def test_memory_that_ran_out_is_counted(world):
+    world.services.metrics.memory_ran_out()
+    async with world.management() as client:
+        assert "sd_device_memory_ran_out_total 1.0" in (await client.get("/metrics")).text
+
+
+async def test_files_that_cannot_be_used_are_told_with_the_reason(world):
+    root = world.root / "bundle"
+    whole = (world.folder / "other.safetensors").read_bytes()
+    (world.folder / "cut.safetensors").write_bytes(whole[:-1])
+    (world.folder / "page.safetensors").write_bytes(b"<html>not found</html>")
+    (root / "models/Lora").mkdir()
+    (root / "models/Lora/whole.safetensors").write_bytes(whole)
+    told = {file["path"]: file for file in (await world.state())["files"]}
+    assert set(told) == {
+        "models/Stable-diffusion/cut.safetensors",
+        "models/Stable-diffusion/page.safetensors",
+        "models/Lora/whole.safetensors",
+    }
+    assert "1114111" in told["models/Stable-diffusion/cut.safetensors"]["error"]
+    assert "type LoRA was asked for" in told["models/Lora/whole.safetensors"]["error"]
+    for file in told.values():
+        assert (file["root"], file["sha256"], bool(file["error"])) == (str(root), "", True)
+
+
+async def test_a_file_is_looked_into_once_and_again_when_it_was_mended(world):
+    file = world.folder / "cut.safetensors"
+    whole = (world.folder / "other.safetensors").read_bytes()
+    file.write_bytes(whole[:-1])
+    async with world.management() as client:
+        for _ in range(2):
+            assert len((await client.get("/v1/state")).json()["files"]) == 1
+        file.write_bytes(whole)
+        assert (await client.get("/v1/state")).json()["files"] == []

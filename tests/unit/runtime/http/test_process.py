@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from starlette.responses import PlainTextResponse
 
 from sd_runtime import log, process, serving
+from sd_runtime.images.saving import OutputFolder
 from sd_runtime.settings import Settings
 
 
@@ -43,6 +44,13 @@ def test_authentication_is_required_unless_it_is_disabled():
         ("queue_limit", 0),
         ("management_token_sha256", "abc"),
         ("log_level", "LOUD"),
+        ("dtype", "int8"),
+        ("image_urls", "some"),
+        ("output_retention_days", 0),
+        ("pod_ip", "localhost"),
+        ("max_side", 0),
+        ("checkpoint_cache_bytes", -1),
+        ("job_keep_seconds", 0),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(name, value):
@@ -64,6 +72,33 @@ def test_the_desired_file_is_an_absolute_path():
     assert Settings(desired_file="/etc/desired.json").checkpoint is None
     with pytest.raises(ValidationError, match="desired_file"):
         Settings(desired_file="desired.json")
+
+
+def test_lists_are_separated_and_what_is_empty_is_not_set(monkeypatch):
+    monkeypatch.setenv("SD_CHECKPOINT", "/x")
+    monkeypatch.setenv("SD_CORS_ORIGINS", "https://a.example, https://b.example")
+    monkeypatch.setenv("SD_STYLES_FILES", "/a/styles.csv:/b/styles.csv")
+    monkeypatch.setenv("SD_OUTPUT_RETENTION_DAYS", "")
+    monkeypatch.setenv("SD_CACHE_DIR", "")
+    settings = Settings()
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert settings.styles_files == (Path("/a/styles.csv"), Path("/b/styles.csv"))
+    assert (settings.output_retention_days, settings.cache_dir) == (None, None)
+
+
+def test_a_replica_among_peers_knows_its_own_address():
+    settings = Settings(checkpoint="/x", peers="sd.default.svc", pod_ip="FD00:0::1")
+    assert settings.pod_ip == "fd00::1"
+    with pytest.raises(ValidationError, match="SD_POD_IP must be given"):
+        Settings(checkpoint="/x", peers="sd.default.svc")
+
+
+def test_the_engine_is_told_what_the_settings_say(tmp_path):
+    settings = Settings(checkpoint="/x", cache_dir=tmp_path, device="cpu", max_batch=3, compile=True)
+    told = process.engine_settings(settings)
+    assert (told.device, told.max_batch, told.compile) == ("cpu", 3, True)
+    assert told.compile_cache == tmp_path / "compiled"
+    assert process.engine_settings(Settings(checkpoint="/x")).compile_cache is None
 
 
 def test_the_process_ends_with_a_sentence_when_two_settings_contradict_each_other(monkeypatch, capsys):
@@ -104,6 +139,21 @@ def test_a_log_record_is_one_line_of_json_with_its_extras():
     assert first.pop("time").endswith("+00:00")
     assert first == {"level": "INFO", "logger": "some.part", "message": "made 2", "job": "ä1"}
     assert "ValueError: two\nlines" in second["exception"]
+
+
+def test_for_a_person_a_log_record_is_a_line_to_read():
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    try:
+        log.configure("INFO", stream, plain=True)
+        logging.getLogger("some.part").info("made %d", 2, extra={"job": "ä1", "error": None})
+        logging.getLogger("some.part").warning("careful")
+    finally:
+        root.handlers, root.level = before
+    first, second = stream.getvalue().splitlines()
+    assert first[8:] == " made 2 (job=ä1)"
+    assert second[8:] == " warning: careful"
 
 
 async def test_the_process_listens_before_it_loads_and_ends_in_order_on_sigterm():
@@ -227,3 +277,12 @@ async def test_a_load_that_fails_is_an_error_in_the_state_and_the_log(make_world
     await world.load()
     assert world.services.state.error == "shapes.safetensors: not a safetensors file"
     assert "not served" in caplog.text
+
+
+async def test_old_pictures_are_removed_once_the_process_lives(tmp_path, until):
+    old = tmp_path / "txt2img-images" / "2001-02-03"
+    old.mkdir(parents=True)
+    sweeping = asyncio.create_task(process.keep_swept(OutputFolder(tmp_path, retention_days=1)))
+    await until(lambda: not old.exists())
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)

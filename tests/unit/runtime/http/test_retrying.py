@@ -11,6 +11,7 @@ import threading
 from functools import partial
 
 import pytest
+from checkpoint_files import checkpoint_bytes
 
 from sd_runtime import serving
 from sd_runtime.errors import CheckpointError, CheckpointUnavailable, DeviceError, GenerationError
@@ -20,7 +21,7 @@ TXT2IMG = "/sdapi/v1/txt2img"
 SMALL = {"prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 7}
 OLD, NEWER = "ab12" * 16, "ef56" * 16
 #: Of other.safetensors as it lies there.
-NEW = hashlib.sha256(b"y" * 0x110000).hexdigest()
+NEW = hashlib.sha256(checkpoint_bytes(b"y")).hexdigest()
 GLITCH = CheckpointUnavailable("other.safetensors: cannot be read: Input/output error")
 
 
@@ -278,7 +279,12 @@ async def test_a_wish_for_the_served_one_ends_the_retry_of_another(world, until)
 async def test_a_process_that_ends_begins_no_try(world, until):
     await lose_everything(world, until)
     await until(lambda: world.pauses.going_on)
-    await drain(state=world.services.state, queue=world.services.queue, seconds=60)
+    await drain(
+        state=world.services.state,
+        queue=world.services.queue,
+        ledger=world.services.ledger,
+        seconds=60,
+    )
     await world.pauses.end()
     await settle()
     assert (len(world.engine.loads), len(world.pauses.asked)) == (2, 1)
@@ -290,7 +296,13 @@ async def test_sigterm_ends_the_pause_before_a_try(make_world, unloadable_engine
         serving.run(
             [],
             follow_wishes=world.switcher.run,
-            drain_jobs=partial(drain, state=world.services.state, queue=world.services.queue, seconds=60),
+            drain_jobs=partial(
+                drain,
+                state=world.services.state,
+                queue=world.services.queue,
+                ledger=world.services.ledger,
+                seconds=60,
+            ),
         )
     )
     await until(lambda: world.pauses.going_on)

@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from sd_runtime import device
 from sd_runtime.errors import CheckpointError, CheckpointUnavailable
 from sd_runtime.models import checkpoint
-from sd_runtime.models.reading import DigestCache
+from sd_runtime.models.digests import DigestCache
 
 if TYPE_CHECKING:
     from sd_runtime.models.network import Model
 
 MIDDLE = "model.diffusion_model.middle_block.0.in_layers.2.weight"
+FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 CPU = device.choose("cpu")
 
 
@@ -110,21 +111,60 @@ def test_a_tensor_of_a_wrong_shape_is_named(checkpoint_file: Path, tmp_path: Pat
     assert "mid_block.resnets.0.conv1.weight" in message
 
 
-def test_a_family_that_is_not_served_is_refused_by_name(checkpoint_file: Path, tmp_path: Path) -> None:
+def test_a_refiner_is_refused_by_name(checkpoint_file: Path, tmp_path: Path) -> None:
     weights = {
-        name.replace("cond_stage_model.transformer.", "cond_stage_model.model."): value
+        name.replace("cond_stage_model.transformer.", "conditioner.embedders.0.model."): value
         for name, value in load_file(checkpoint_file).items()
     }
-    path = tmp_path / "sd21.safetensors"
+    path = tmp_path / "refiner.safetensors"
     save_file(weights, path)
-    assert "the family SD21 is not supported; supported: SD15" in load_error(path)
+    assert load_error(path) == "refiner.safetensors: the file is an SDXL refiner; a base checkpoint is needed"
 
 
-def test_an_inpainting_checkpoint_is_refused(checkpoint_file: Path, tmp_path: Path) -> None:
-    name = "model.diffusion_model.input_blocks.0.0.weight"
-    assert "inpainting" in load_error(
-        rewritten(checkpoint_file, tmp_path, **{name: torch.zeros(32, 9, 3, 3)})
+def with_inputs(channels: int, source: Path, folder: Path) -> Path:
+    return rewritten(source, folder, **{FIRST: torch.zeros(32, channels, 3, 3)})
+
+
+def test_an_inpainting_checkpoint_is_loaded_and_tells_its_further_channels(
+    checkpoint_file: Path, tmp_path: Path
+) -> None:
+    model = checkpoint.load(with_inputs(9, checkpoint_file, tmp_path), CPU, DigestCache())
+    assert (model.latent_channels, model.extra_channels) == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "name"), [(8, "8 channels (instruct-pix2pix)"), (5, "5 channels (depth)"), (7, "7 channels")]
+)
+def test_other_further_channels_are_refused_by_name(
+    checkpoint_file: Path, tmp_path: Path, channels: int, name: str
+) -> None:
+    message = load_error(with_inputs(channels, checkpoint_file, tmp_path))
+    assert f"the unet takes {name}; supported: 4, as the vae gives, and 9 (inpainting)" in message
+
+
+def test_what_was_loaded_tells_its_bytes_and_its_prediction(model: Model) -> None:
+    networks = (model.unet, model.vae, model.text.network)  # type: ignore[attr-defined]
+    assert model.loaded.bytes == sum(value.nbytes for net in networks for value in net.parameters())
+    assert (model.prediction, model.loaded.prediction_reason) == (
+        "epsilon",
+        "what SD15 predicts without a mark",
     )
+
+
+def test_a_mark_for_pure_noise_changes_the_schedule_of_a_network_that_predicts_v(
+    checkpoint_file: Path, tmp_path: Path
+) -> None:
+    marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    model = checkpoint.load(rewritten(checkpoint_file, tmp_path, **marks), CPU, DigestCache())
+    assert model.prediction == "v"
+    assert model.discrete.sigma_max == pytest.approx(4518.8, abs=0.1)
+
+
+def test_weights_take_the_format_of_the_device_and_the_decoder_its_own(checkpoint_file: Path) -> None:
+    narrow = device.choose("cpu", dtype="bfloat16")
+    model = checkpoint.load(checkpoint_file, narrow, DigestCache())
+    assert {value.dtype for value in model.unet.parameters()} == {torch.bfloat16}
+    assert {value.dtype for value in model.vae.parameters()} == {torch.float32}
 
 
 def test_a_cut_file_is_refused(checkpoint_file: Path, tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""What the runtime costs beside its alternatives: `python -m benchmarks.runtime`.
+
+`--parts` picks some of it; `--output FILE` also writes the tables there. Everything needs no cluster and no
+network; the full-size parts take about 9 GB of memory and 4 GB of disk.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import table
+from benchmarks.pictures import full_size, hot_adding, http, mixed, overhead
+from benchmarks.pictures.section import Section
+
+PARTS: dict[str, Callable[[], Section]] = {
+    "overhead": overhead.measure,
+    "paired": full_size.measure_paired,
+    "mixed": mixed.measure,
+    "loading": full_size.measure_loading,
+    "lora": hot_adding.measure,
+    "http": http.measure,
+}
+
+
+def main() -> int:
+    """0 when every part was measured."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--output", type=Path, help="a file for the tables")
+    given = parser.parse_args()
+    wanted = given.parts.split(",")
+    unknown = [name for name in wanted if name not in PARTS]
+    if unknown:
+        parser.error(f"--parts: {', '.join(unknown)}: allowed are {', '.join(PARTS)}")
+    texts = [f"# The runtime\n\n{table.provenance_of(('runtime', 'modelfiles'))}"]
+    for name in wanted:
+        print(f"measuring {name} …", file=sys.stderr, flush=True)
+        text = PARTS[name]().markdown()
+        print(text + "\n", flush=True)
+        texts.append(text)
+    if given.output:
+        given.output.write_text("\n\n".join(texts) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""How a picture is made larger, by A1111's names: ways that need no file, and a file's network each.
+
+Whether a file can be used is found out when it is: nothing is read here.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sd_modelfiles.kinds import ModelType
+from sd_runtime.errors import UnsupportedError
+from sd_runtime.models.library import Library, ModelFile
+from sd_runtime.tasks.recipe import Upscaler
+
+NONE = "None"
+LANCZOS = "Lanczos"
+NEAREST = "Nearest"
+#: Of pixels, without a network.
+PLAIN = (NONE, LANCZOS, NEAREST)
+#: Of latents, for the second pass; the first is what an empty hr_upscaler means.
+LATENT_MODES = (
+    "Latent",
+    "Latent (antialiased)",
+    "Latent (bicubic)",
+    "Latent (bicubic antialiased)",
+    "Latent (nearest)",
+    "Latent (nearest-exact)",
+)
+
+#: What A1111 calls files that it knows, by their names without ending in lower case.
+_WELL_KNOWN = {
+    "realesrgan_x4plus": "R-ESRGAN 4x+",
+    "realesrgan_x4plus_anime_6b": "R-ESRGAN 4x+ Anime6B",
+    "realesrgan_x2plus": "R-ESRGAN 2x+",
+    "realesr-general-x4v3": "R-ESRGAN General 4xV3",
+    "realesr-general-wdn-x4v3": "R-ESRGAN General WDN 4xV3",
+    "realesr-animevideov3": "R-ESRGAN AnimeVideo",
+}
+_FACTOR = re.compile(r"(?<![0-9a-z])([1-8])x|x([1-8])(?![0-9])", re.IGNORECASE)
+_USUAL_FACTOR = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An upscaler as clients see it; `scale` is what its name says, as the file is not read."""
+
+    name: str
+    path: Path | None = None
+    scale: int = _USUAL_FACTOR
+
+    @property
+    def is_well_known(self) -> bool:
+        """Whether it goes by A1111's own name for it."""
+        return self.name in _WELL_KNOWN.values()
+
+
+def all_of(library: Library) -> list[Entry]:
+    """Every upscaler of pixels, those without a file first."""
+    return [*(Entry(name) for name in PLAIN), *with_files(library)]
+
+
+def with_files(library: Library) -> list[Entry]:
+    """Those that are a file's network."""
+    return [Entry(_name_of(file), file.path, _factor(file.stem)) for file in library.all(ModelType.UPSCALER)]
+
+
+def file_of(library: Library, name: str) -> ModelFile | None:
+    """The file that goes by this name: A1111's where it has one, else the file's."""
+    wanted = name.lower()
+    for file in library.all(ModelType.UPSCALER):
+        if wanted == _name_of(file).lower():
+            return file
+    return library.find(ModelType.UPSCALER, name)
+
+
+def find(library: Library, field: str, name: str | None, *, tile: int = 192, overlap: int = 8) -> Upscaler:
+    """The upscaler of pixels that a field names, empty meaning "None"; raises `UnsupportedError` with the
+    names there are."""
+    wanted = (name or NONE).strip().lower()
+    for plain in PLAIN:
+        if wanted == plain.lower():
+            return Upscaler(name=plain)
+    file = file_of(library, name or "")
+    if file is None:
+        raise UnsupportedError(field, name, (each.name for each in all_of(library)))
+    return Upscaler(name=_name_of(file), path=file.path, tile=tile, overlap=overlap)
+
+
+def _name_of(file: ModelFile) -> str:
+    return _WELL_KNOWN.get(file.stem.lower(), file.stem)
+
+
+def _factor(stem: str) -> int:
+    found = _FACTOR.search(stem)
+    return int(found[1] or found[2]) if found else _USUAL_FACTOR

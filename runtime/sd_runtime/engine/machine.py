@@ -1,0 +1,118 @@
+"""The device with what was loaded onto it: checkpoints, VAE files, upscalers; and the work that concerns one
+picture. Device thread only.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sd_runtime import device
+from sd_runtime.device import Device
+from sd_runtime.engine import memory
+from sd_runtime.engine.memory import Meter
+from sd_runtime.engine.settings import EngineSettings
+from sd_runtime.engine.work import Decode, EncodeImage, Pixels, Upscale
+from sd_runtime.errors import CheckpointUnavailable
+from sd_runtime.models import checkpoint
+from sd_runtime.models.digests import DigestCache, key_of
+from sd_runtime.models.network import Model
+from sd_runtime.models.preview import Previewer
+from sd_runtime.models.upscaler import Upscalers
+from sd_runtime.models.vae import Vae, load_vae
+
+#: VAE files that stay loaded: pictures of one batch may want different ones.
+_VAES_KEPT = 3
+
+
+class Machine:
+    """Chosen at the first load, so that a device that is not there is an error of that load."""
+
+    def __init__(self, settings: EngineSettings, digests: DigestCache) -> None:
+        self._settings = settings
+        self._digests = digests
+        self._chosen: Device | None = None
+        self._vaes: OrderedDict[object, Vae] = OrderedDict()
+        self._previewers: dict[int, Previewer] = {}
+        self._upscalers: Upscalers | None = None
+
+    def load(self, path: Path, sha256: str | None, between: Callable[[], None]) -> Model:
+        """A checkpoint's networks on the device; raises as `checkpoint.load`."""
+        return checkpoint.load(
+            path,
+            self._device(),
+            self._digests,
+            sha256=sha256,
+            between=between,
+            allow_pickles=self._settings.allow_pickles,
+        )
+
+    def examine(self, path: Path) -> None:
+        """Raises what is wrong with a checkpoint's header, or with the device."""
+        self._device()
+        checkpoint.examine(path, allow_pickles=self._settings.allow_pickles)
+
+    def meter(self) -> Meter:
+        """Of the device's memory."""
+        return memory.meter_of(self._device().handle)
+
+    def forget(self, model: Model) -> None:
+        """What was made for this model goes with it."""
+        self._previewers.pop(id(model), None)
+        self._vaes.clear()
+
+    def preview(self, model: Model, latents: Any) -> Pixels:
+        """A small picture of latents."""
+        previewer = self._previewers.get(id(model))
+        if previewer is None:
+            previewer = self._previewers[id(model)] = Previewer(model)
+        return previewer.rgb(latents)
+
+    def work_on(self, model: Model, work: Decode | EncodeImage | Upscale) -> object:
+        """The answer to a piece of work."""
+        match work:
+            case Decode():
+                return model.decode(work.latents, vae=self._vae(model, work.vae), tiling=work.tiling)
+            case EncodeImage():
+                return model.encode_image(work.pixels, vae=self._vae(model, work.vae), tiling=work.tiling)
+            case Upscale():
+                return self._upscale(work)
+
+    def _upscale(self, work: Upscale) -> Pixels:
+        if self._upscalers is None:
+            self._upscalers = Upscalers(
+                self._device(), allow_pickles=self._settings.allow_pickles, digests=self._digests
+            )
+        return self._upscalers.upscale(work.upscaler, work.pixels, tile=work.tile, overlap=work.overlap)
+
+    def _vae(self, model: Model, path: Path | None) -> Vae | None:
+        if path is None:
+            return None
+        try:
+            key = path, key_of(path.stat()), id(model)
+        except OSError as error:
+            raise CheckpointUnavailable(f"{path.name}: cannot be read: {error.strerror}") from error
+        vae = self._vaes.get(key)
+        if vae is None:
+            vae = self._vaes[key] = load_vae(
+                path,
+                self._device(),
+                model,
+                allow_pickles=self._settings.allow_pickles,
+                digests=self._digests,
+            )
+        self._vaes.move_to_end(key)
+        while len(self._vaes) > _VAES_KEPT:
+            self._vaes.popitem(last=False)
+        return vae
+
+    def _device(self) -> Device:
+        if self._chosen is None:
+            settings = self._settings
+            self._chosen = device.choose(
+                settings.device,
+                dtype=settings.dtype,
+                compiles=settings.compile,
+                compile_cache=settings.compile_cache,
+            )
+        return self._chosen

@@ -1,0 +1,179 @@
+"""An autoencoder: pictures to latents and back, of any size in bounded memory.
+
+A checkpoint has its own; a file may hold another one that fits. Knows nothing of prompts and networks that
+denoise.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sd_modelfiles import kinds
+from sd_runtime.device import Device
+from sd_runtime.errors import CheckpointError, GenerationError
+from sd_runtime.models import layout, parts, tiles, weights
+from sd_runtime.models.digests import DigestCache
+from sd_runtime.models.reading import Placement
+from sd_runtime.models.wrapping import Wrapping, wrapped
+
+if TYPE_CHECKING:
+    from sd_runtime.models.network import Model
+
+Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB
+
+#: Sides in latents up to which a picture is computed as a whole: 1024 pixels square, about 3 GiB in float32.
+_MOST_CELLS = 128 * 128
+#: Sides of a tile in latents; the smaller ones are for a device whose memory ran out.
+_TILES = (96, 64, 32)
+_OVERLAP = 16
+#: How far (in latents) what a decoder or encoder makes of a point depends on what is around it.
+_REACH = 16
+
+
+class Vae:
+    """The network, and the factor between its latents and those that a checkpoint works on."""
+
+    def __init__(self, network: Any, *, scale: float, device: Device) -> None:
+        self.network = network
+        self.scale = scale
+        self._device = device
+        self._wrapping = Wrapping(network)
+
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        return int(self.network.config.latent_channels)
+
+    @property
+    def stride(self) -> int:
+        """Pixels on a side of a latent."""
+        return int(2 ** (len(self.network.config.block_out_channels) - 1))
+
+    def decode(self, latents: torch.Tensor, *, tiling: bool = False) -> Pixels:  # (1, C, H, W) -> (8H, 8W, 3)
+        """The picture of finished latents; latents or pixels that are not numbers are a `GenerationError`,
+        never a black square. `tiling`: its edges meet."""
+        _demand_numbers(latents, "the latents")
+        latents = latents.to(self._device.handle, self._device.decoder_dtype) / self.scale
+        pixels = self._in_memory(latents.shape, lambda tile: self._decode(latents, tile, tiling))
+        _demand_numbers(pixels, "the decoded picture")
+        shades = (pixels[0].float() / 2 + 0.5).clamp(0, 1) * 255
+        picture: Pixels = shades.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        return picture
+
+    def encode(
+        self, pixels: Pixels, *, tiling: bool = False
+    ) -> torch.Tensor:  # (H, W, 3) -> (1, C, H/8, W/8)
+        """The mean of the latents that the picture may have, float32; its sides are multiples of the stride.
+        Values that are not numbers are a `GenerationError`."""
+        shades = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+        shades = shades.to(self._device.handle, self._device.decoder_dtype) / 127.5 - 1
+        cells = (1, 1, shades.shape[2] // self.stride, shades.shape[3] // self.stride)
+        latents = self._in_memory(cells, lambda tile: self._encode(shades, tile, tiling))
+        _demand_numbers(latents, "the latents of the given picture")
+        return latents.to(self._device.handle).float() * self.scale
+
+    def _in_memory(self, shape: "torch.Size | tuple[int, ...]", compute: Any) -> torch.Tensor:
+        """As a whole where that is known to fit, else in tiles: the size of the picture decides, so that the
+        same request gives the same picture; only a device that runs out of memory gets smaller ones."""
+        whole = shape[-1] * shape[-2] <= _MOST_CELLS
+        attempts = [None, *_TILES] if whole else [*_TILES]
+        for tile in attempts[:-1]:
+            try:
+                return compute(tile)  # type: ignore[no-any-return]
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+        return compute(attempts[-1])  # type: ignore[no-any-return]
+
+    def _decode(self, latents: torch.Tensor, tile: int | None, tiling: bool) -> torch.Tensor:
+        if tile is None:
+            with self._wrapping.on(tiling):
+                return self.network.decode(latents, return_dict=False)[0]  # type: ignore[no-any-return]
+        around = _REACH if tiling else 0
+        latents = wrapped(latents, rows=around, columns=around)
+
+        def apply(box: tiles.Box) -> torch.Tensor:
+            top, bottom, left, right = box
+            piece = latents[..., top:bottom, left:right]
+            return self.network.decode(piece, return_dict=False)[0]  # type: ignore[no-any-return]
+
+        rows, columns = latents.shape[-2:]
+        pixels = tiles.joined(
+            apply, rows=rows, columns=columns, tile=tile, overlap=_OVERLAP, zoom=self.stride
+        )
+        return _inner(pixels, around * self.stride)
+
+    def _encode(self, shades: torch.Tensor, tile: int | None, tiling: bool) -> torch.Tensor:
+        around = _REACH if tiling else 0
+        stride = self.stride
+        shades = wrapped(shades, rows=around * stride, columns=around * stride)
+
+        def apply(box: tiles.Box) -> torch.Tensor:
+            top, bottom, left, right = (stride * side for side in box)
+            piece = shades[..., top:bottom, left:right]
+            return self.network.encode(piece, return_dict=False)[0].mean  # type: ignore[no-any-return]
+
+        rows, columns = (side // stride for side in shades.shape[-2:])
+        if tile is None:
+            return _inner(apply((0, rows, 0, columns)), around)
+        latents = tiles.joined(apply, rows=rows, columns=columns, tile=tile, overlap=_OVERLAP)
+        return _inner(latents, around)
+
+
+def load_vae(
+    path: Path,
+    device: Device,
+    like: "Model",
+    *,
+    allow_pickles: bool = False,
+    digests: DigestCache | None = None,
+) -> Vae:
+    """The autoencoder of a file (its own, or a checkpoint's) for use with a model; a file that holds none,
+    or one that does not fit the model, is a `CheckpointError` that names it."""
+    with weights.naming(path):
+        file = weights.open_file(path, allow_pickles=allow_pickles)
+        channels = kinds.vae_latent_channels(file.header)
+        if channels is None:
+            raise CheckpointError("it holds no autoencoder")
+        own, of = like.autoencoder, like.loaded.path.name
+        if channels != own.channels:
+            raise CheckpointError(f"its latents have {channels} channels, those of {of} {own.channels}")
+        vae = _read(file, device, own.scale, digests or DigestCache())
+        if vae.stride != own.stride:
+            raise CheckpointError(f"its latents are {vae.stride} pixels wide, those of {of} {own.stride}")
+        return vae
+
+
+def _read(file: weights.WeightsFile, device: Device, scale: float, digests: DigestCache) -> Vae:
+    names = file.header.tensors
+    prefix = parts.VAE if any(name.startswith(parts.VAE) for name in names) else ""
+    shapes = {
+        name.removeprefix(prefix): info.shape for name, info in names.items() if name.startswith(prefix)
+    }
+    in_ldm_names = not any(name.startswith(("encoder.down_blocks.", "encoder.mid_block.")) for name in shapes)
+    config = (layout.vae_config if in_ldm_names else layout.diffusers_vae_config)(
+        shapes, layout.Conventions(unet_heads=None, unet_head_width=None, latent_scale=scale)
+    )
+    wanted = set(layout.vae_parts(shapes))
+
+    def place(name: str) -> Placement | None:
+        kept = name.startswith(prefix) and name.removeprefix(prefix) in wanted
+        return Placement(device.handle, device.decoder_dtype) if kept else None
+
+    tensors, _ = file.read(place, digests)
+    network = parts.build_vae(config, tensors, prefix=prefix, convert=in_ldm_names)
+    return Vae(device.settle(network), scale=scale, device=device)
+
+
+def _inner(values: torch.Tensor, around: int) -> torch.Tensor:
+    return values[..., around:-around, around:-around] if around else values
+
+
+def _demand_numbers(values: torch.Tensor, what: str) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise GenerationError(
+            f"{what} contain values that are not finite numbers; the model overflows its number format"
+            " or the request drives it out of range (try a lower cfg_scale)"
+        )

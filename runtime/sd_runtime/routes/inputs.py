@@ -1,0 +1,103 @@
+"""Pictures that come with a request: base64, a data: URI, or, where the settings allow it, a URL.
+
+Everything that is wrong with one is refused under the field's name. Pictures larger than a request may make
+are refused before they are decoded.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from sd_runtime.errors import UnsupportedError
+from sd_runtime.images import codec
+from sd_runtime.images.codec import Grey, Metadata, Pixels
+from sd_runtime.routes import picture_urls
+from sd_runtime.routes.picture_urls import FetchError
+from sd_runtime.routes.services import Services
+
+_ENCODED = "a base64 encoded PNG, JPEG, WebP or GIF, also as a data: URI"
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+#: Of a picture's text in an error message.
+_SHOWN = 40
+
+Decoded = TypeVar("Decoded")
+
+
+async def pixels(services: Services, field: str, value: str, *, background: Colour | None = WHITE) -> Pixels:
+    """The picture as RGB, what is transparent laid on `background`; None: with its alpha channel, if it has
+    one. Raises `UnsupportedError`."""
+    decode = partial(codec.decode, max_pixels=services.settings.max_pixels_per_request, background=background)
+    return await _decoded(services, field, value, decode)
+
+
+async def mask(services: Services, field: str, value: str, *, binary: bool = True) -> Grey:
+    """The picture as a mask, one value a pixel (`codec.decode_mask`); raises `UnsupportedError`."""
+    decode = partial(codec.decode_mask, max_pixels=services.settings.max_pixels_per_request, binary=binary)
+    return await _decoded(services, field, value, decode)
+
+
+async def with_metadata(services: Services, field: str, value: str) -> tuple[Pixels, Metadata]:
+    """The picture as RGB, and the text in its file; raises `UnsupportedError`."""
+    most = services.settings.max_pixels_per_request
+    return await _decoded(
+        services,
+        field,
+        value,
+        lambda data: (codec.decode(data, max_pixels=most), codec.read_metadata(data)),
+    )
+
+
+async def metadata(services: Services, field: str, value: str) -> Metadata:
+    """The text in the picture's file; raises `UnsupportedError`."""
+    return await _decoded(services, field, value, codec.read_metadata)
+
+
+async def _decoded(services: Services, field: str, value: str, decode: Callable[[bytes], Decoded]) -> Decoded:
+    data = await _data(services, field, value)
+    try:
+        return await asyncio.to_thread(decode, data)
+    except codec.NotAPicture as error:
+        raise UnsupportedError(field, _shown(value), f"{_ENCODED}: {error}") from error
+
+
+async def _data(services: Services, field: str, value: str) -> bytes:
+    if value.lower().startswith(("http://", "https://")):
+        return await _fetched(services, field, value)
+    try:
+        return await asyncio.to_thread(_unwrapped, value)
+    except ValueError as error:
+        raise UnsupportedError(field, _shown(value), _ENCODED) from error
+
+
+async def _fetched(services: Services, field: str, url: str) -> bytes:
+    settings = services.settings
+    if settings.image_urls != "on":
+        raise UnsupportedError(field, _shown(url), f"{_ENCODED}; URLs are not fetched (SD_IMAGE_URLS is off)")
+    try:
+        return await picture_urls.fetch(url, max_bytes=settings.max_body_bytes)
+    except FetchError as error:
+        raise UnsupportedError(field, _shown(url), f"URLs of pictures on public hosts: {error}") from error
+
+
+def _unwrapped(value: str) -> bytes:
+    """The bytes behind base64; raises ValueError."""
+    if value[:5].lower() == "data:":
+        head, _, value = value.partition(",")
+        if not head.lower().endswith(";base64"):
+            raise ValueError("a data: URI of another encoding")
+    try:
+        # Some clients break their lines, as mail does.
+        data = base64.b64decode("".join(value.split()), validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+    if not data:
+        raise ValueError("empty")
+    return data
+
+
+def _shown(value: str) -> str:
+    return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"

@@ -1,0 +1,79 @@
+"""What is learned of the device's memory."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from sd_runtime.engine import memory
+from sd_runtime.engine.memory import Guard, NoMeter
+
+
+@dataclass
+class Gauge:
+    """A device with so many free bytes, on which the last call needed so many."""
+
+    left: int = 1000
+    needed: int = 0
+    released: int = 0
+
+    def free(self) -> int | None:
+        return self.left
+
+    def begin(self) -> None: ...
+
+    def peak(self) -> int | None:
+        return self.needed
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def test_nothing_is_limited_before_anything_is_known() -> None:
+    assert Guard(Gauge()).rows("kind") is None
+    guard = Guard(NoMeter())
+    guard.note("kind", rows=4)
+    assert guard.rows("kind") is None
+
+
+@pytest.mark.parametrize(("needed", "rows", "limit"), [(200, 2, 8), (800, 2, 2), (2000, 1, 1)])
+def test_rows_are_as_many_as_the_free_memory_holds(needed: int, rows: int, limit: int) -> None:
+    guard = Guard(Gauge(needed=needed))
+    guard.note("kind", rows)
+    assert guard.rows("kind") == limit
+    assert guard.rows("another kind") is None
+
+
+def test_a_call_that_ran_out_has_fewer_rows_next_time_and_gives_back_what_was_kept() -> None:
+    gauge = Gauge()
+    guard = Guard(gauge)
+    guard.note_failure("kind", rows=8)
+    assert (guard.rows("kind"), gauge.released) == (7, 1)
+    guard.note_failure("kind", rows=4)
+    assert guard.rows("kind") == 3
+    guard.note_failure("kind", rows=1)
+    assert guard.rows("kind") == 1
+
+
+def test_a_limit_that_was_learned_is_tried_again() -> None:
+    guard = Guard(NoMeter())
+    guard.note_failure("kind", rows=8)
+    for _ in range(500):
+        guard.note("kind", rows=7)
+    assert guard.rows("kind") == 8
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+            True,
+        ),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (MemoryError(), False),
+    ],
+)
+def test_running_out_is_told_from_other_errors(error: Exception, is_one: bool) -> None:
+    assert memory.ran_out(error) is is_one

@@ -1,0 +1,167 @@
+"""The routes for options, for facts about the server, and for picture files."""
+
+import asyncio
+import base64
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sd_runtime.errors import CheckpointError
+from sd_runtime.images import codec
+
+
+async def get(world, path):
+    async with world.client() as client:
+        response = await client.get(path)
+    assert response.status_code == 200
+    return response.json()
+
+
+async def set_options(world, **changes):
+    async with world.client() as client:
+        return await client.post("/sdapi/v1/options", json=changes)
+
+
+async def test_the_whole_options_can_be_sent_back_with_one_value_changed(world):
+    async with world.client() as client:
+        options = (await client.get("/sdapi/v1/options")).json()
+        assert options["sd_model_checkpoint"] == "shapes.safetensors [ab12ab12ab]"
+        response = await client.post("/sdapi/v1/options", json=options | {"CLIP_stop_at_last_layers": 2})
+        assert (response.status_code, response.json()) == (200, None)
+        assert (await client.get("/sdapi/v1/options")).json() == options | {"CLIP_stop_at_last_layers": 2}
+
+
+async def test_options_got_before_the_load_can_be_sent_back_after_it(make_world, prompt_engine):
+    world = make_world(prompt_engine)
+    async with world.client() as client:
+        options = (await client.get("/sdapi/v1/options")).json()
+        assert options["sd_model_checkpoint"] == "shapes.safetensors"
+        assert (await client.post("/sdapi/v1/options", json=options)).status_code == 200
+        await world.load()
+        assert (await client.post("/sdapi/v1/options", json=options)).status_code == 200
+
+
+async def test_one_bad_option_refuses_all(world):
+    response = await set_options(world, CLIP_stop_at_last_layers=2, sd_vae="gone")
+    assert response.status_code == 422
+    assert "sd_vae: 'gone'" in response.json()["detail"]
+    assert (await get(world, "/sdapi/v1/options"))["CLIP_stop_at_last_layers"] == 1
+
+
+async def test_another_checkpoint_is_refused_where_somebody_else_says_which_is_served(world):
+    world.services.switch = None
+    response = await set_options(world, sd_model_checkpoint="other", jpeg_quality=50)
+    assert response.status_code == 422
+    assert "sd_model_checkpoint: 'other'" in response.json()["detail"]
+    assert "SD_CHECKPOINT says which" in response.json()["detail"]
+    assert (await get(world, "/sdapi/v1/options"))["jpeg_quality"] == 80
+    assert (await set_options(world, sd_model_checkpoint="shapes")).status_code == 200
+
+
+class Switching:
+    """Serves what it is told to, or fails with an error."""
+
+    def __init__(self, world, loaded_checkpoint, error=None):
+        self.switched = []
+        self._world, self._loaded, self._error = world, loaded_checkpoint, error
+
+    async def __call__(self, path):
+        await asyncio.sleep(0)
+        self.switched.append(path.name)
+        if self._error:
+            raise self._error
+        self._world.services.state.become_ready(self._loaded(path))
+
+
+async def test_another_checkpoint_is_switched_to_where_nobody_else_says_which(world, loaded_checkpoint):
+    switch = world.services.switch = Switching(world, loaded_checkpoint)
+    before = await get(world, "/sdapi/v1/options")
+    changes = before | {"sd_model_checkpoint": "other.safetensors", "jpeg_quality": 50}
+    assert (await set_options(world, **changes)).status_code == 200
+    assert (await set_options(world, sd_model_checkpoint="other")).status_code == 200
+    assert switch.switched == ["other.safetensors"]
+    after = await get(world, "/sdapi/v1/options")
+    assert after["sd_model_checkpoint"].startswith("other.safetensors")
+    assert after["jpeg_quality"] == 50
+
+
+async def test_a_switch_that_fails_is_told_and_nothing_is_kept(world, loaded_checkpoint):
+    error = CheckpointError("other.safetensors: is cut off")
+    world.services.switch = Switching(world, loaded_checkpoint, error)
+    response = await set_options(world, sd_model_checkpoint="other", jpeg_quality=50)
+    assert response.status_code == 422
+    assert response.json()["detail"] == "other.safetensors: is cut off"
+    assert (await get(world, "/sdapi/v1/options"))["jpeg_quality"] == 80
+
+
+async def test_a_clip_skip_beyond_the_text_encoder_does_not_spoil_later_requests(world):
+    response = await set_options(world, CLIP_stop_at_last_layers=5)
+    async with world.client() as client:
+        later = await client.post("/sdapi/v1/txt2img", json={"width": 64, "height": 64})
+    assert response.status_code == 422
+    assert "CLIP_stop_at_last_layers: 5 is not supported; allowed: 1 to 4" in response.json()["detail"]
+    assert later.status_code == 200
+
+
+async def test_memory_is_of_this_process(world):
+    ram = (await get(world, "/sdapi/v1/memory"))["ram"]
+    assert 0 < ram["used"] < ram["total"]
+    assert ram["free"] == ram["total"] - ram["used"]
+
+
+async def test_flags_tell_the_checkpoint_and_the_port(world):
+    flags = await get(world, "/sdapi/v1/cmd-flags")
+    assert (Path(flags["ckpt"]).name, flags["port"]) == ("shapes.safetensors", 7860)
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+async def test_png_info_reads_a_picture(world, prefix):
+    text = "a cat\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64"
+    png = codec.encode(np.zeros((8, 8, 3), dtype=np.uint8), "png", text)
+    async with world.client() as client:
+        response = await client.post(
+            "/sdapi/v1/png-info", json={"image": prefix + base64.b64encode(png).decode()}
+        )
+    answer = response.json()
+    assert (answer["info"], answer["items"]) == (text, {})
+    assert (answer["parameters"]["Prompt"], answer["parameters"]["Size-2"]) == ("a cat", "64")
+
+
+async def test_flags_tell_which_origins_pages_may_have(make_world, prompt_engine):
+    world = make_world(prompt_engine, cors_origins="https://a.example, https://b.example")
+    flags = await get(world, "/sdapi/v1/cmd-flags")
+    assert flags["cors_allow_origins"] == "https://a.example,https://b.example"
+
+
+async def test_reloading_waits_for_nothing_once_a_checkpoint_is_loaded(world, make_world):
+    async with world.client() as client:
+        assert (await client.post("/sdapi/v1/reload-checkpoint")).json() == {}
+
+
+@pytest.mark.parametrize(("form", "ending"), [("jpg", "jpeg"), ("webp", "webp")])
+async def test_png_info_reads_other_formats_too(world, form, ending):
+    text = "a cat, ö\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64"
+    data = codec.encode(np.zeros((8, 8, 3), dtype=np.uint8), form, text)
+    uri = f"data:image/{ending};base64,{base64.b64encode(data).decode()}"
+    async with world.client() as client:
+        response = await client.post("/sdapi/v1/png-info", json={"image": uri})
+    assert (response.json()["info"], response.json()["parameters"]["Seed"]) == (text, "7")
+
+
+async def test_png_info_of_a_picture_without_parameters_is_empty(world):
+    png = codec.encode(np.zeros((8, 8, 3), dtype=np.uint8), "png", None)
+    async with world.client() as client:
+        response = await client.post("/sdapi/v1/png-info", json={"image": base64.b64encode(png).decode()})
+    assert response.json() == {"info": "", "items": {}, "parameters": {}}
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["", "aGk=", "!!!", "http://169.254.169.254/", "data:image/png;base64", "data:image/png,aGk=", "data:,"],
+)
+async def test_png_info_refuses_what_is_no_picture(world, image):
+    async with world.client() as client:
+        response = await client.post("/sdapi/v1/png-info", json={"image": image})
+    assert response.status_code == 422
+    assert "image" in response.json()["detail"]

@@ -1,0 +1,172 @@
+"""Alone on a workstation: what the arguments mean, what is told at start, and one real start to end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sd_runtime import process, standalone
+from sd_runtime.errors import UnsupportedError
+from sd_runtime.settings import Settings
+
+
+def understood(folder: Path, private: Path, *arguments: str) -> Settings:
+    given = standalone.parsed(["--models-dir", str(folder), *arguments])
+    assert isinstance(given, standalone.CommandLine)
+    return standalone.settings_of(given, private)
+
+
+@pytest.fixture(params=["A1111's folder", "its folder models", "a plain folder"])
+def folder(request: Any, checkpoint_file: Path, tmp_path: Path) -> Path:
+    """A folder with the checkpoints a and b, in each of the layouts that are understood."""
+    root = tmp_path / "models-dir"
+    places = {
+        "A1111's folder": root / "models" / "Stable-diffusion",
+        "its folder models": root / "Stable-diffusion",
+        "a plain folder": root,
+    }
+    place = places[request.param]
+    place.mkdir(parents=True)
+    for name in ("b", "a"):
+        (place / f"{name}.safetensors").write_bytes(checkpoint_file.read_bytes())
+    return root
+
+
+def test_the_first_checkpoint_is_taken_unless_another_is_named(folder: Path, tmp_path: Path) -> None:
+    settings = understood(folder, tmp_path)
+    assert settings.checkpoint is not None
+    assert settings.checkpoint.name == "a.safetensors"
+    assert settings.model_roots == (folder,)
+    named = understood(folder, tmp_path, "--checkpoint", "b")
+    assert named.checkpoint is not None
+    assert named.checkpoint.name == "b.safetensors"
+
+
+def test_a_checkpoint_that_is_not_there_is_named_with_those_that_are(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"--checkpoint: 'c'.*a\.safetensors, b\.safetensors"):
+        understood(folder, tmp_path, "--checkpoint", "c")
+
+
+def test_without_more_it_listens_on_loopback_alone_and_asks_for_no_password(
+    folder: Path, tmp_path: Path
+) -> None:
+    settings = understood(folder, tmp_path)
+    assert (settings.host, settings.port, settings.auth) == ("127.0.0.1", 7860, "disabled")
+    assert settings.management_port is None
+    assert settings.output_dir == Path.cwd() / "outputs"
+
+
+def test_a_password_is_kept_where_nobody_else_reads_it(folder: Path, tmp_path: Path) -> None:
+    settings = understood(folder, tmp_path, "--auth", "me:se:cret")
+    assert (settings.auth, settings.auth_dir) == ("required", tmp_path)
+    assert (tmp_path / "username").read_text() == "me"
+    assert (tmp_path / "password").read_text() == "se:cret"
+    assert (tmp_path / "password").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("auth", ["me", ":x", "me:", ""])
+def test_half_a_password_is_refused_and_not_repeated(folder: Path, tmp_path: Path, auth: str) -> None:
+    with pytest.raises(UnsupportedError, match=r"--auth.*user:password") as error:
+        understood(folder, tmp_path, f"--auth={auth}")
+    assert "me" not in str(error.value).replace("name", "")
+
+
+def test_an_empty_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"put a file like .* there"):
+        understood(tmp_path, tmp_path)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"--models-dir.*a folder that exists"):
+        understood(tmp_path / "nowhere", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--port", "7860"], "--models-dir"),
+        (["--models-dir", ".", "--port", "many"], "--port"),
+        (["--models-dir", ".", "--gpu", "0"], "--gpu"),
+        (["--models-dir", "/nowhere"], "--models-dir"),
+    ],
+)
+def test_wrong_arguments_end_with_a_sentence_and_status_2(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert process.main(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_help_lists_the_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert process.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--models-dir" in out
+    assert "Kubernetes" not in out
+
+
+@pytest.mark.parametrize(
+    ("host", "auth", "warns"),
+    [
+        ("127.0.0.1", None, False),
+        ("0.0.0.0", None, True),
+        ("0.0.0.0", "me:secret", False),
+    ],
+)
+def test_an_open_door_is_told(folder: Path, tmp_path: Path, host: str, auth: str | None, warns: bool) -> None:
+    arguments = ["--host", host, *(["--auth", auth] if auth else [])]
+    welcome = standalone.welcome(understood(folder, tmp_path, *arguments))
+    assert "http://127.0.0.1:7860/sdapi/v1/txt2img" in welcome
+    assert ("anybody" in welcome) is warns
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def asked_until_ready(url: str, request: dict[str, object]) -> httpx.Response:
+    """The first answer of a server that has a checkpoint, or could not load it."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        with contextlib.suppress(httpx.ConnectError):
+            answer = httpx.post(url, json=request, timeout=60)
+            if answer.status_code != 503 or "could not be loaded" in answer.text:
+                return answer
+        time.sleep(0.2)
+    raise AssertionError("it did not become ready")
+
+
+def test_a_person_with_a_folder_gets_a_picture_and_ends_it_with_ctrl_c(
+    checkpoint_file: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    arguments = ["--models-dir", checkpoint_file.parent, "--port", port, "--output-dir", tmp_path / "out"]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "sd_runtime", "--device", "cpu", *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path), "HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    request = {"prompt": "a cat", "width": 64, "height": 64, "steps": 2, "sampler_name": "Euler"}
+    try:
+        answer = asked_until_ready(f"http://127.0.0.1:{port}/sdapi/v1/txt2img", request)
+        assert answer.status_code == 200, answer.text
+        program.send_signal(signal.SIGINT)
+        assert program.wait(30) == 0
+    finally:
+        program.kill()
+        _, told = program.communicate()
+    assert f"http://127.0.0.1:{port}" in told
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 1
