@@ -64,7 +64,7 @@ check: .venv ## Format, lint, types, layers, generated files
 	@$(PYTHON) -m sd_operator.api.crds --check crds && diff -r crds charts/sd-operator/files/crds
 	@$(PYTHON) -m sd_runtime.a1111.compatibility | diff - docs/a1111-compatibility.md
 	@$(PYTHON) -m sd_operator.api.reasons | diff - docs/conditions.md
-unit: .venv ## Unit tests (seconds)
+unit: .venv ## Unit tests (minutes)
 	@OMP_NUM_THREADS=2 $(PYTHON) -m pytest tests/unit
 demo-test: .venv ## The demo's models do what their cards say, and every step that makes them still runs (minutes)
 	@$(PYTHON) -m pytest tests/demo
@@ -74,7 +74,7 @@ e2e: .venv install ## End-to-end tests on the cluster, with the operator install
 	@$(PYTHON) -m pytest tests/e2e -m e2e
 test: check unit demo-test localkube-unit e2e ## Everything above: what CI runs
 
-test-soak: .venv ## What takes longer: the local cluster's life, an operator at rest, killed, and lied to; fetches that go wrong; fuzzing (about 100 minutes)
+test-soak: .venv ## What takes longer: the local cluster's life, an operator at rest, killed, lied to; fetches that go wrong; the runtime fuzzed and crowded; fuzzing of headers (about 2 hours)
 	@hack/cluster down
 	@hack/localkube/test
 	@hack/install
@@ -82,8 +82,12 @@ test-soak: .venv ## What takes longer: the local cluster's life, an operator at 
 	@$(PYTHON) -m pytest tests/soak -m soak -s
 
 # --- measure ----------------------------------------------------------------------------------------------------
-.PHONY: bench-scale bench-fetch
+.PHONY: bench-scale bench-fetch bench-runtime bench-samplers
 bench-fetch: .venv ## A file of SIZE=8GiB by the fetcher, by curl and by huggingface_hub; the cost of a resume
 	@$(PYTHON) -m benchmarks.fetch --size $(or $(SIZE),8GiB)
 bench-scale: .venv cluster-up ## Time, cost and writes of COUNT=1000 instances on fake nodes, beside a bare script
 	@$(PYTHON) -m benchmarks.operator --count $(or $(COUNT),1000)
+bench-runtime: .venv ## The runtime beside its alternatives; PARTS=overhead,paired,mixed,loading,lora,http for some of it
+	@$(PYTHON) -m benchmarks.runtime $(if $(PARTS),--parts $(PARTS))
+bench-samplers: .venv ## Every sampler with every schedule, judged; fails where one is far below the best
+	@$(PYTHON) -m benchmarks.samplers

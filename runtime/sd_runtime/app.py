@@ -9,6 +9,7 @@ from sd_runtime.guards.auth import Auth, CredentialFiles
 from sd_runtime.guards.body_limit import BodyLimit
 from sd_runtime.guards.last_resort import LastResort
 from sd_runtime.guards.measuring import Measuring
+from sd_runtime.guards.origins import KnownHosts, Origins, hosts_of, is_loopback
 from sd_runtime.routes import (
     a1111_catalog,
     a1111_extras,
@@ -34,9 +35,20 @@ def create_app(services: Services) -> FastAPI:
     if settings.cors_origins:
         guards.append(_cors(settings))
     guards.append(Middleware(LastResort))
+    if settings.auth == "disabled" and is_loopback(settings.host) and "*" not in settings.cors_origins:
+        names = (settings.host, *hosts_of(settings.cors_origins))
+        guards.append(Middleware(KnownHosts, names=names))
+    guards.append(Middleware(Origins, allowed=settings.cors_origins))
     if settings.auth == "required":
         guards.append(Middleware(Auth, credentials=CredentialFiles(settings.auth_dir)))
-    guards.append(Middleware(BodyLimit, limit=settings.max_body_bytes, seconds=BODY_PAUSE_SECONDS))
+    guards.append(
+        Middleware(
+            BodyLimit,
+            limit=settings.max_body_bytes,
+            seconds=BODY_PAUSE_SECONDS,
+            together=services.intake.bodies,
+        )
+    )
     app = FastAPI(
         title="Stable Diffusion",
         version=__version__,

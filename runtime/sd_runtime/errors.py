@@ -76,6 +76,12 @@ class CheckpointUnavailable(CheckpointError):
     pass, as volumes recover and files are fetched again."""
 
 
+class DeviceLost(SdError):
+    """The device fails every call from now on; only a new process can use it again."""
+
+    reason = "DeviceLost"
+
+
 class NotLoaded(SdError):
     """A picture was asked for while no checkpoint is resident."""
 

@@ -5,6 +5,8 @@ The only place where the HTTP half and the engine meet.
 
 import asyncio
 import logging
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -67,7 +69,7 @@ async def live(settings: Settings, *, may_switch: bool = False) -> None:
     """Serves until SIGTERM. `may_switch`: whoever is at the users' door may change the served checkpoint, as
     no operator says which it is."""
     library, metrics = make_library(settings), Metrics()
-    engine = Engine(engine_settings(settings), library, metrics)
+    engine = Engine(engine_settings(settings), library, metrics, on_end=_end)
     services = make_services(settings, library=library, engine=engine, metrics=metrics)
     metrics.watch_queue(services.queue.waiting)
     switcher = Switcher(services, engine)
@@ -88,6 +90,11 @@ async def live(settings: Settings, *, may_switch: bool = False) -> None:
     finally:
         engine.close()
         await services.peers.close()
+
+
+def _end() -> None:
+    """A process that can compute nothing ends in its usual way; whoever looks after it starts another."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def make_library(settings: Settings) -> Library:

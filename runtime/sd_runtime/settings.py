@@ -94,8 +94,10 @@ class Settings(BaseSettings):
     max_steps: int = Field(default=150, ge=1)
     #: Pixels of a picture's longer side.
     max_side: int = Field(default=2048, ge=64)
-    #: Pixels of all pictures of a request together, and of a picture sent along.
+    #: Pixels of all pictures of a request together; also of those sent along.
     max_pixels_per_request: int = Field(default=64 * _MIB, ge=4096)
+    #: Pixels of one picture that is sent along.
+    max_input_pixels: int = Field(default=16 * _MIB, ge=4096)
     #: Pictures made at once (batch_size).
     max_batch_size: int = Field(default=8, ge=1)
     #: Batches one after the other (n_iter).
@@ -105,6 +107,9 @@ class Settings(BaseSettings):
 
     #: Requests accepted and not yet answered; one more is refused with 429.
     queue_limit: int = Field(default=64, ge=1, le=10_000)
+    #: Pixels of the pictures sent along with all unfinished requests together; while there is no room for one
+    #: more, its request is refused with 429. Each takes 4 bytes. At least as many as one request may have.
+    max_pixels_in_flight: int = Field(default=128 * _MIB, ge=4096)
     #: Seconds that what became of a job is kept for those who ask by its id.
     job_keep_seconds: float = Field(default=900.0, ge=1, le=86_400)
     #: Bytes of finished jobs' results that are kept; the oldest go first.

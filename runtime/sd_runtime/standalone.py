@@ -6,7 +6,7 @@ Nothing has to be prepared: a folder of model files is enough. Knows no cluster.
 import asyncio
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -63,7 +63,8 @@ class CommandLine(BaseSettings):
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **__: Any) -> tuple[Any, ...]:
-        """The command line alone: a variable that another program sets must not change what was typed."""
+        """The command line alone: a variable that another program sets must not change what was typed. What
+        has no argument is a setting (SD_MAX_STEPS, …), and read from the environment."""
         return ()
 
 
@@ -78,6 +79,9 @@ def run(arguments: Sequence[str], live: Live) -> int:
             settings = settings_of(given, Path(private))
         except SdError as error:
             sys.stderr.write(f"sd-runtime: {error}\n")
+            return 2
+        except ValidationError as error:  # of what is not given as an argument: SD_MAX_STEPS, …
+            sys.stderr.writelines(f"sd-runtime: {_of_setting(each)}\n" for each in error.errors())
             return 2
         sys.stderr.write(f"{welcome(settings)}\n")
         asyncio.run(live(settings, may_switch=True))
@@ -138,6 +142,11 @@ def parsed(arguments: Sequence[str]) -> CommandLine | int:
         return 2
     except SystemExit as end:  # argparse has told why, or what there is
         return end.code if isinstance(end.code, int) else 2
+
+
+def _of_setting(problem: Mapping[str, Any]) -> str:
+    name = "_".join(str(part) for part in problem["loc"]).upper()
+    return f"SD_{name}: {problem['msg']} (it is {problem['input']!r})"
 
 
 def _checkpoint(library: Library, folder: Path, given: CommandLine) -> ModelFile:

@@ -80,7 +80,8 @@ def _generate(pipeline: Any, model: Model, rows: list[tuple[AdapterUse, ...]]) -
     """LIGHT's pictures, each with its own adapters; in the text encoder those of the first."""
     adapters = Adapters(budget_bytes=10**9)
     # The pipeline puts the negative prompts' rows first.
-    with adapters.on_unet(model, [*rows, *rows]), adapters.on_text(model, rows[0]):
+    pinned = [adapters.pin(model, row) for row in rows]
+    with adapters.on_unet(model, [*pinned, *pinned]), adapters.on_text(model, pinned[0]):
         return pipelines.generate(pipeline, LIGHT[: len(rows)])
 
 
@@ -100,9 +101,11 @@ def _text_answer(encoder: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("use", [GILDED, MIDNIGHT], ids=lambda use: use.path.stem)
 def test_a_lora_gives_the_same_as_diffusers_and_peft(use: AdapterUse, pipeline: Any, model: Model) -> None:
-    with Adapters(budget_bytes=10**9).on_unet(model, [(use,), (use,)]):
+    adapters = Adapters(budget_bytes=10**9)
+    pinned = adapters.pin(model, (use,))
+    with adapters.on_unet(model, [pinned, pinned]):
         ours = _unet_answer(pipeline.unet)
-    with Adapters(budget_bytes=10**9).on_text(model, (use,)):
+    with adapters.on_text(model, pinned):
         our_text = _text_answer(pipeline.text_encoder)
     others = loras.with_lora(MODELS, use.path.stem, load_file(use.path))
     assert float((ours - _unet_answer(others.unet)).abs().max()) < 1e-5
@@ -117,8 +120,9 @@ def test_a_hypernetwork_gives_the_same_as_the_networks_it_was_trained_as(pipelin
         part.load_state_dict(weights)
     with network.applied(pipeline.unet, 0.5):
         theirs = _unet_answer(pipeline.unet)
-    half = _use("demo-blackout", 0.5)
-    with Adapters(budget_bytes=10**9).on_unet(model, [(half,), (half,)]):
+    adapters = Adapters(budget_bytes=10**9)
+    half = adapters.pin(model, (_use("demo-blackout", 0.5),))
+    with adapters.on_unet(model, [half, half]):
         ours = _unet_answer(pipeline.unet)
     assert float((ours - theirs).abs().max()) < 1e-5
 
@@ -174,8 +178,7 @@ def test_in_one_batch_every_picture_has_its_own_adapters(pipeline: Any, model: M
 def test_the_runtimes_own_networks_take_all_of_them() -> None:
     own = checkpoint.load(MODELS / "demo-sd15/demo-sd15.safetensors", device.choose("cpu"), DigestCache())
     adapters = Adapters(budget_bytes=10**9)
-    adapters.prepare(own, (GILDED, MIDNIGHT, BLACKOUT))
     before = _unet_answer(own.unet)
-    with adapters.on_unet(own, [(GILDED,), (MIDNIGHT, BLACKOUT)]):
+    with adapters.on_unet(own, [adapters.pin(own, (GILDED,)), adapters.pin(own, (MIDNIGHT, BLACKOUT))]):
         changes = (_unet_answer(own.unet) - before).abs().amax(dim=(1, 2, 3))
     assert float(changes.min()) > 0.01

@@ -71,7 +71,7 @@ def test_bad_input_is_named_and_never_a_traceback(kube: Kube) -> None:
             {"sampler_name": "No Such"},
             {"steps": 0},
             {"width": 7},
-            {"enable_hr": True},
+            {"restore_faces": True},
             {"steps": "many"},
         ):
             code, body = status_of(url, "/sdapi/v1/txt2img", ask("a red circle", **fields))

@@ -162,7 +162,9 @@ CHANGEABLE: dict[str, Option] = {
         allowed='colours as "#rrggbb"',
     ),
     "initial_noise_multiplier": _number("initial_noise_multiplier", 0, 1.5),
-    "ESRGAN_tile": _whole("esrgan_tile", 0, 512, note="0: the whole picture at once"),
+    "ESRGAN_tile": _whole(
+        "esrgan_tile", 0, 512, note="0: as large as is served; 1 to 31 are refused where they are used"
+    ),
     "ESRGAN_tile_overlap": _whole("esrgan_tile_overlap", 0, 48),
     "samples_save": _switch("save_samples"),
     "samples_format": _choice("samples_format", "png", "jpg", "webp"),

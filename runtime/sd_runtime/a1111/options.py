@@ -78,10 +78,19 @@ class Options:
         the served."""
         values = self._values
         for name, value in changes.items():
-            values = _overridden(values, name, value, served)
+            if not (name == DIGEST and CHECKPOINT in changes and _is_digest(value, served.models)):
+                values = _overridden(values, name, value, served)
         if values.clip_skip != self._values.clip_skip and values.checkpoint is None:
             _judge_clip_skip(values.clip_skip, served.text_layers)
         return values
+
+    def differing(self, changes: Mapping[str, Any], served: Served) -> dict[str, Any]:
+        """Those of the changes that would change a value kept here."""
+        return {
+            name: value
+            for name, value in changes.items()
+            if name in CHANGEABLE and not _same(value, served.current[name])
+        }
 
     def change(self, changes: Mapping[str, Any], served: Served) -> None:
         """From now on these changes count, but for a checkpoint's name; of two at once, neither is lost."""
@@ -132,6 +141,12 @@ def _overridden(values: Values, name: str, value: object, served: Served) -> Val
     if name == DIGEST and (value == "" or (isinstance(value, str) and served.models.means_served(value))):
         return values  # another spelling, or not known when the client asked
     raise UnsupportedError(name, value, f"{spelled(served.current[name])} ({_why_fixed(name)})")
+
+
+def _is_digest(value: object, models: Models) -> bool:
+    """Whether this may be said beside a checkpoint's name, which decides: GET tells both, and a client that
+    sends all of it back with another name has the digest of the one before."""
+    return value == "" or (isinstance(value, str) and models.checkpoint(value) is not None)
 
 
 def _other_checkpoint(value: object, models: Models) -> str | None:

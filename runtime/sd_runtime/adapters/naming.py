@@ -27,10 +27,12 @@ _PATHS = (
 )
 _WRAPPINGS = ("base_model.model.",)
 
+# peft may write its adapter's name after the matrix's; another writer's ending is none.
+_ADAPTER = r"(?:\.(?!lora_(?:up|down)\.)\w+)?"
 # What is stored of a module, and what it is called here.
 _ENDINGS = (
-    (re.compile(r"[._](?:lora_down|lora_A(?:\.\w+)?|lora\.down|lora_linear_layer\.down)\.weight\Z"), "down"),
-    (re.compile(r"[._](?:lora_up|lora_B(?:\.\w+)?|lora\.up|lora_linear_layer\.up)\.weight\Z"), "up"),
+    (re.compile(rf"[._](?:lora_down|lora_A{_ADAPTER}|lora\.down|lora_linear_layer\.down)\.weight\Z"), "down"),
+    (re.compile(rf"[._](?:lora_up|lora_B{_ADAPTER}|lora\.up|lora_linear_layer\.up)\.weight\Z"), "up"),
     (re.compile(r"\.lora_mid\.weight\Z"), "mid"),
     (re.compile(r"\.alpha\Z"), "alpha"),
     (re.compile(r"\.((?:hada_(?:w[12]_[ab]|t[12]))|(?:lokr_(?:w[12](?:_[ab])?|t2)))\Z"), ""),

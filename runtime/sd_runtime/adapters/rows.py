@@ -6,6 +6,7 @@ multiplied as a batch were 4 % faster with four adapters in 32 rows, and need eq
 Knows nothing of files.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,15 +70,15 @@ def rows_of(indices: Sequence[int], count: int, device: torch.device) -> Rows:
 
 def patches(groups: Iterable[tuple[Rows, Sequence[Applied]]]) -> Patches:
     """What each module has to do, for groups of rows with the adapters of each in their order."""
-    found: dict[Changeable, Patch] = {}
+    found: defaultdict[Changeable, Patch] = defaultdict(Patch)
     for rows, adapters in groups:
         for adapter in adapters:
             for linear, network in adapter.inputs.items():
-                found.setdefault(linear, Patch()).inputs.append((rows, network, adapter.strength))
+                found[linear].inputs.append((rows, network, adapter.strength))
             for module, term in adapter.outputs.items():
                 kept = term if adapter.rank is None else term.cut(adapter.rank)
-                found.setdefault(module, Patch()).outputs.append((rows, kept, adapter.strength))
-    return found
+                found[module].outputs.append((rows, kept, adapter.strength))
+    return dict(found)
 
 
 @contextmanager

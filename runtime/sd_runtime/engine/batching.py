@@ -10,7 +10,7 @@ from math import lcm
 
 import torch
 
-from sd_runtime.adapters.patching import Adapters
+from sd_runtime.adapters.patching import Adapters, Pinned
 from sd_runtime.engine.work import Estimate, Evaluate
 from sd_runtime.models.network import Model
 from sd_runtime.prompt.encoding import Conditioning
@@ -56,9 +56,15 @@ def rows(batch: Sequence[Evaluate]) -> int:
 
 
 def evaluate(
-    model: Model, batch: Sequence[Evaluate], adapters: Adapters, *, rows_at_once: int | None = None
+    model: Model,
+    batch: Sequence[Evaluate],
+    adapters: Adapters,
+    pinned: Sequence[Pinned | None],
+    *,
+    rows_at_once: int | None = None,
 ) -> list[Estimate]:
-    """One network call for the batch (or several, of so many rows at once); float32 estimates.
+    """One network call for the batch (or several, of so many rows at once), each evaluation with its own
+    pinned adapters; float32 estimates.
 
     An evaluation whose own texts cannot be levelled is alone in its batch, and takes a call for each.
 
@@ -83,7 +89,7 @@ def evaluate(
     parts = []
     for part in _calls(batch, len(table), rows_at_once):
         texts = [text for _, text in table[part]]
-        with adapters.on_unet(model, [batch[i].adapters for i, _ in table[part]]):
+        with adapters.on_unet(model, [pinned[i] for i, _ in table[part]]):
             parts.append(
                 _predict(
                     model, x_in[part], timesteps[part], texts, concat if concat is None else concat[part],

@@ -1,13 +1,18 @@
 """A task under way: its generator, the work it waits for, and how it ends. Device thread only."""
 
 import logging
+from collections.abc import Generator
 
+from sd_runtime.adapters.patching import Pinned
+from sd_runtime.adapters.uses import AdapterUse
+from sd_runtime.engine import memory
 from sd_runtime.engine.ticket import Ticket
 from sd_runtime.engine.work import (
     Encode,
     Evaluate,
     Interrupted,
     Made,
+    Pixels,
     Step,
     TaskRun,
     UseCheckpoint,
@@ -19,7 +24,7 @@ from sd_runtime.models.network import Model
 logger = logging.getLogger(__name__)
 
 #: While a task waits for these it has not come to its picture yet, and can be asked to end early.
-_BEFORE_THE_PICTURE = (Encode, Evaluate)
+_BEFORE_THE_PICTURE = (Encode, Evaluate, UseCheckpoint)
 
 
 class Job:
@@ -30,7 +35,14 @@ class Job:
         #: None while the task waits for another checkpoint, so that its own need not stay in memory.
         self.model: Model | None = model
         self.work: Work | None = None  # None: settled
+        #: Its adapters as they were when they were first needed; a file that changes does not change it.
+        self.pinned: dict[tuple[AdapterUse, ...], Pinned] = {}
+        #: An enlargement under way, tile by tile.
+        self.enlarging: Generator[None, None, Pixels] | None = None
         self._told_to_end = False
+        self._former = model.loaded.path
+        #: What the task asked for when it was told to end while it had no checkpoint.
+        self._put_off: Work | None = None
         self._run: TaskRun = ticket.task.run(model, self._report_step)
         ticket.loaded = model.loaded
         self.advance(None)
@@ -44,25 +56,31 @@ class Job:
         # The outermost guard of a job: a task's defect must not end the thread that serves all others.
         except Exception as error:  # noqa: BLE001
             self.fail(error)
-        if isinstance(self.work, UseCheckpoint):
-            self.model = None
+        if isinstance(self.work, UseCheckpoint) and self.model is not None:
+            self._former = self.model.loaded.path
+            self._let_go()
 
     def use(self, model: Model) -> None:
         """The checkpoint that the task waits for."""
         self.model = model
-        self.advance(model)
+        if self._put_off is None:
+            self.advance(model)
+        else:
+            self.work, self._put_off = self._put_off, None
 
     def fail(self, error: Exception) -> None:
         """End with an error; one that was not raised on purpose is logged with its traceback and wrapped."""
         self._end()
         self._run.close()
-        if isinstance(error, SdError):
-            self.ticket.future.set_exception(error)
-            return
-        logger.error("a task failed unexpectedly", exc_info=error)
-        wrapped = GenerationError(f"the picture could not be computed: {type(error).__name__}: {error}")
-        wrapped.__cause__ = error
-        self.ticket.future.set_exception(wrapped)
+        if not isinstance(error, SdError):
+            logger.error("a task failed unexpectedly", exc_info=error)
+            sentence = f"the picture could not be computed: {type(error).__name__}: {error}"
+            told: Exception = GenerationError(sentence)
+        else:
+            told = error
+        # Whoever keeps the error would keep everything that was computed up to it.
+        memory.forget_traceback(error)
+        self.ticket.future.set_exception(told)
 
     def end_if_asked(self) -> None:
         """End if the ticket was taken back; let the task come to its end if that was asked for."""
@@ -83,6 +101,9 @@ class Job:
             self.fail(Cancelled("the request was interrupted before there was a picture"))
         except Exception as error:  # noqa: BLE001 - as in `advance`
             self.fail(error)
+        if self.model is None and self.work is not None:
+            # It was waiting for another checkpoint; its picture is made with the one before.
+            self.work, self._put_off = UseCheckpoint(self._former), self.work
 
     def _settle(self, made: Made) -> None:
         self._end()
@@ -90,8 +111,14 @@ class Job:
 
     def _end(self) -> None:
         self.work = None
-        self.model = None
+        self._let_go()
         self.ticket.last_step = None
+
+    def _let_go(self) -> None:
+        """Of everything in the device's memory."""
+        self.model = None
+        self.pinned.clear()
+        self.enlarging = None
 
     def _report_step(self, step: Step) -> None:
         self.ticket.last_step = step

@@ -7,7 +7,7 @@ only, which takes seconds, so that the process can listen first and load after.
 import logging
 import threading
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sd_runtime.engine.settings import EngineSettings
 from sd_runtime.engine.ticket import Observer, Ticket
 from sd_runtime.engine.work import OnStep, Pixels, Task
-from sd_runtime.errors import Cancelled, SdError
+from sd_runtime.errors import Cancelled, DeviceLost, GenerationError, SdError
 from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.models.library import Library
 
@@ -44,7 +44,17 @@ class _Preview:
 class Engine:
     """Owns the one device thread; all methods may be called from any thread."""
 
-    def __init__(self, settings: EngineSettings, library: Library, observer: Observer) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        library: Library,
+        observer: Observer,
+        *,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_end` is called on the device thread when that ends by itself: nothing can be computed by this
+        process any more."""
+        self._on_end = on_end
         self._settings = settings
         self._library = library
         self._observer = observer
@@ -123,8 +133,11 @@ class Engine:
         try:
             self._serve_until_closed()
         except Exception as error:
-            logger.critical("the device thread ends", exc_info=error)
-            end = error
+            logger.critical("the device thread ends: nothing is computed any more", exc_info=error)
+            end = GenerationError(
+                "the device can compute nothing any more; the server has to be started again"
+            )
+            self._on_end()
         self._refuse_the_rest(end)
 
     def _serve_until_closed(self) -> None:
@@ -142,6 +155,8 @@ class Engine:
             except Exception as error:
                 logger.exception("a round failed")
                 rounds.fail_all(error)
+                if isinstance(error, DeviceLost):
+                    raise
         rounds.fail_all(Cancelled("the engine is shutting down"))
         rounds.close()
 

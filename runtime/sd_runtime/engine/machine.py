@@ -3,7 +3,7 @@ picture. Device thread only.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,11 @@ class Machine:
             allow_pickles=self._settings.allow_pickles,
         )
 
-    def examine(self, path: Path) -> None:
-        """Raises what is wrong with a checkpoint's header, or with the device."""
-        self._device()
-        checkpoint.examine(path, allow_pickles=self._settings.allow_pickles)
+    def examine(self, path: Path) -> int:
+        """Bytes that a checkpoint will take; raises what is wrong with its header, or with the device."""
+        chosen = self._device()
+        blueprint = checkpoint.examine(path, allow_pickles=self._settings.allow_pickles)
+        return checkpoint.footprint(blueprint, chosen)
 
     def meter(self) -> Meter:
         """Of the device's memory."""
@@ -68,22 +69,20 @@ class Machine:
             previewer = self._previewers[id(model)] = Previewer(model)
         return previewer.rgb(latents)
 
-    def work_on(self, model: Model, work: Decode | EncodeImage | Upscale) -> object:
+    def work_on(self, model: Model, work: Decode | EncodeImage) -> object:
         """The answer to a piece of work."""
-        match work:
-            case Decode():
-                return model.decode(work.latents, vae=self._vae(model, work.vae), tiling=work.tiling)
-            case EncodeImage():
-                return model.encode_image(work.pixels, vae=self._vae(model, work.vae), tiling=work.tiling)
-            case Upscale():
-                return self._upscale(work)
+        vae = self._vae(model, work.vae)
+        if isinstance(work, Decode):
+            return model.decode(work.latents, vae=vae, tiling=work.tiling)
+        return model.encode_image(work.pixels, vae=vae, tiling=work.tiling)
 
-    def _upscale(self, work: Upscale) -> Pixels:
+    def enlarge(self, work: Upscale) -> Generator[None, None, Pixels]:
+        """An upscaler's picture, tile by tile; nothing is done before the first `next`."""
         if self._upscalers is None:
             self._upscalers = Upscalers(
                 self._device(), allow_pickles=self._settings.allow_pickles, digests=self._digests
             )
-        return self._upscalers.upscale(work.upscaler, work.pixels, tile=work.tile, overlap=work.overlap)
+        return self._upscalers.tiles(work.upscaler, work.pixels, tile=work.tile, overlap=work.overlap)
 
     def _vae(self, model: Model, path: Path | None) -> Vae | None:
         if path is None:

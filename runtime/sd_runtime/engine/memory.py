@@ -6,7 +6,9 @@ the next.
 """
 
 import logging
+import traceback
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -38,6 +40,10 @@ class Meter(Protocol):
         """Give back what is only kept for reuse."""
         ...
 
+    def answers(self) -> bool:
+        """Whether the device still computes."""
+        ...
+
 
 class NoMeter:
     """The processor's memory, which nobody hands out: a call takes what it takes."""
@@ -51,6 +57,9 @@ class NoMeter:
         return None
 
     def release(self) -> None: ...
+
+    def answers(self) -> bool:
+        return True
 
 
 class CudaMeter:
@@ -75,18 +84,59 @@ class CudaMeter:
     def release(self) -> None:
         torch.cuda.empty_cache()
 
+    def answers(self) -> bool:
+        try:
+            return float(torch.ones(1, device=self._handle).sum()) == 1.0
+        except RuntimeError:
+            return False
+
 
 def meter_of(handle: torch.device) -> Meter:
     """The meter of a device."""
     return CudaMeter(handle) if handle.type == "cuda" else NoMeter()
 
 
+#: How libraries of the device, and the processor's allocator, say it in a plain RuntimeError.
+_WORDS = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "DefaultCPUAllocator: can't allocate memory",
+)
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether this is the device's way of saying that its memory was too small."""
-    # The processor's allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
-    )
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+
+
+def forget_traceback(error: BaseException) -> None:
+    """Lets go of all that the functions held which the error passed through, and of what it came from."""
+    chain: list[BaseException] = [error]
+    while before := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(before)
+    for each in chain:
+        traceback.clear_frames(each.__traceback__)
+        each.__traceback__ = each.__cause__ = each.__context__ = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong with a piece of work, without what it held in memory."""
+
+    error: Exception
+    ran_out: bool
+
+    @classmethod
+    def of(cls, error: Exception) -> "Failure":
+        """Where memory ran out, the error's traceback would keep everything that the work had computed until
+        then alive, for as long as the error is: smaller pieces would find no room beside it."""
+        out = ran_out(error)
+        if out:
+            forget_traceback(error)
+        return cls(error, out)
 
 
 class Guard:

@@ -15,7 +15,7 @@ import torch
 
 from sd_runtime.engine.machine import Machine
 from sd_runtime.engine.settings import EngineSettings
-from sd_runtime.errors import NotLoaded
+from sd_runtime.errors import CheckpointError, CheckpointUnavailable, NotLoaded, SdError
 from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.models.network import Model
 
@@ -23,11 +23,29 @@ logger = logging.getLogger(__name__)
 
 Between = Callable[[], None]
 
+#: What their headers said.
+_FILES_REMEMBERED = 256
+
 
 @dataclass(frozen=True, slots=True)
 class _Served:
     path: Path
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a file's header says: the bytes that its model will take, or what is wrong."""
+
+    stamp: object
+    size: int = 0
+    fault: str = ""
+
+    def demand(self) -> int:
+        """The size; raises what is wrong."""
+        if self.fault:
+            raise CheckpointError(self.fault)
+        return self.size
 
 
 class Residents:
@@ -41,6 +59,7 @@ class Residents:
         self._machine = machine
         self._models: OrderedDict[Path, Model] = OrderedDict()
         self._stamps: dict[Path, object] = {}
+        self._found: dict[Path, _Found] = {}
         self._served: _Served | None = None
 
     @property
@@ -65,12 +84,19 @@ class Residents:
         return model
 
     def can_load(self, path: Path, in_use: Collection[Path]) -> bool:
-        """Whether this file's model may be loaded now: the room for it is free, or can be freed."""
-        return not self._models or not in_use or self._room_beside(path, in_use)
+        """Whether this file's model may be loaded now: the room for it is free, or can be freed. Also where
+        its header is at fault, so that `fetch` says so and nobody waits for it."""
+        if not self._models or not in_use:
+            return True
+        try:
+            return self._fits(self._examine(path).demand(), in_use)
+        except SdError:
+            return True
 
     def fetch(self, path: Path, in_use: Collection[Path], between: Between) -> Model:
-        """Load the file's model, after the room for it was made; raises as `checkpoint.load`."""
-        self._make_room(path, in_use)
+        """Load the file's model, after the room for it was made; raises as `checkpoint.load`. A file whose
+        header is at fault costs no other its place."""
+        self._make_room(self._examine(path).demand(), in_use)
         sha256 = self._served.sha256 if self._served and self._served.path == path else None
         return self._read(path, sha256, between)
 
@@ -80,19 +106,13 @@ class Residents:
         model = self._models.get(path)
         # A wish for a file that has changed is a wish for its new content.
         if model is None or sha256 not in (None, model.loaded.sha256) or self._has_changed(path):
-            self._machine.examine(path)
+            size = self._examine(path).demand()
             self._served = None
             self._drop(path)
-            self._make_room(path, ())
+            self._make_room(size, ())
             model = self._read(path, sha256, between)
         self._served = _Served(path, model.loaded.sha256)
         return model.loaded
-
-    def drop_all(self) -> None:
-        """Give every model's memory back."""
-        for path in list(self._models):
-            self._drop(path)
-        self._served = None
 
     def _read(self, path: Path, sha256: str | None, between: Between) -> Model:
         stamp = _stamp(path)
@@ -104,14 +124,32 @@ class Residents:
         stamp = _stamp(path)
         return stamp is None or stamp != self._stamps.get(path)
 
-    def _make_room(self, path: Path, in_use: Collection[Path]) -> None:
-        """Drop what was not used for longest until the file's model fits beside the rest.
+    def _examine(self, path: Path) -> _Found:
+        """What the file's header says; asked again only once the file has changed. Raises where it cannot be
+        read, which may pass."""
+        stamp = _stamp(path, folders=True)
+        known = self._found.get(path)
+        if known is not None and stamp is not None and known.stamp == stamp:
+            return known
+        try:
+            found = _Found(stamp, size=self._machine.examine(path))
+        except CheckpointUnavailable:
+            raise
+        except CheckpointError as error:
+            found = _Found(stamp, fault=str(error))
+        if len(self._found) >= _FILES_REMEMBERED:
+            self._found.clear()
+        self._found[path] = found
+        return found
+
+    def _make_room(self, size: int, in_use: Collection[Path]) -> None:
+        """Drop what was not used for longest until a model of this size fits beside the rest.
 
         Before it is read: without a budget two at once would need a device of twice the memory, all the time,
         for the sake of the rare load that fails after its header was found good.
         """
         for other in [each for each in self._models if each not in in_use]:
-            if self._room_beside(path, self._models):
+            if self._fits(size, self._models):
                 break
             self._drop(other)
         # The error of a load that failed holds in a circle what had been read; until that is found it stays.
@@ -119,9 +157,9 @@ class Residents:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _room_beside(self, path: Path, others: Collection[Path]) -> bool:
+    def _fits(self, size: int, others: Collection[Path]) -> bool:
         kept = sum(self._models[each].loaded.bytes for each in others if each in self._models)
-        return kept + _size(path) <= self._budget
+        return kept + size <= self._budget
 
     def _drop(self, path: Path) -> None:
         model = self._models.pop(path, None)
@@ -129,20 +167,13 @@ class Residents:
             self._on_drop(model)
 
 
-def _size(path: Path) -> int:
-    """About what its model will take: what the file takes."""
-    try:
-        if path.is_dir():
-            return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _stamp(path: Path) -> object:
-    """Of a file that is the same as long as this is; None where that cannot be told (folders)."""
+def _stamp(path: Path, *, folders: bool = False) -> object:
+    """Of a file that is the same as long as this is; of a folder it only tells of files that came and went,
+    so it has none unless that is enough."""
     try:
         stat = path.stat()
     except OSError:
         return None
-    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) if path.is_file() else None
+    if path.is_dir() and not folders:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -9,21 +9,20 @@ upscaler (all of them when no call is waited for).
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from sd_runtime.adapters.embedding import Embeddings
-from sd_runtime.adapters.patching import Adapters
-from sd_runtime.engine import batching, memory
+from sd_runtime.adapters.patching import Adapters, Pinned
+from sd_runtime.adapters.uses import AdapterUse
+from sd_runtime.engine import memory
+from sd_runtime.engine.calls import Asking, Calls
 from sd_runtime.engine.encoded import EncodedTexts
 from sd_runtime.engine.hosting import Hosts
 from sd_runtime.engine.job import Job
 from sd_runtime.engine.machine import Machine
-from sd_runtime.engine.memory import Guard
-from sd_runtime.engine.pace import Pace
 from sd_runtime.engine.residents import Residents
 from sd_runtime.engine.settings import EngineSettings
 from sd_runtime.engine.ticket import Observer, Ticket
@@ -31,7 +30,6 @@ from sd_runtime.engine.work import (
     Decode,
     Encode,
     EncodeImage,
-    Estimate,
     Evaluate,
     Host,
     Pixels,
@@ -48,6 +46,10 @@ logger = logging.getLogger(__name__)
 
 _OnPictures = Decode | EncodeImage | Upscale
 
+#: In a round, for texts (but for one, however long it takes), and for the tiles of one enlargement.
+_ENCODING_SECONDS = 0.1
+_ENLARGING_SECONDS = 0.1
+
 
 class Rounds:
     """The jobs under way and the models they run on."""
@@ -62,8 +64,7 @@ class Rounds:
         self._adapters = Adapters(budget_bytes=settings.adapter_bytes)
         self._embeddings = Embeddings(library)
         self._encoded = EncodedTexts()
-        self._pace = Pace(settings.max_batch)
-        self._guard = Guard(memory.NoMeter())
+        self._calls = Calls(settings, observer, self._adapters)
         self._hosts = Hosts(poke)
         # In line for the device: a job that was served goes to the end, so everyone's turn comes.
         self._jobs: deque[Job] = deque()
@@ -161,14 +162,14 @@ class Rounds:
         return model
 
     def _measure_memory(self) -> None:
-        self._guard = Guard(self._machine.meter())
+        self._calls.measure(self._machine.meter())
 
     def _forget(self, model: Model) -> None:
         """A model leaves the device's memory, and with it everything that was made for it."""
         self._encoded.clear()
         self._adapters.forget(model)
         self._machine.forget(model)
-        self._pace.forget()
+        self._calls.forget()
 
     def _give_checkpoints(self) -> bool:
         given = False
@@ -188,136 +189,109 @@ class Rounds:
         return given
 
     def _encode_new_texts(self) -> bool:
-        encoded = False
+        """What newcomers and schedules ask for, so that they join the very next call; a task with many long
+        texts does not keep the others waiting."""
+        began, served = time.perf_counter(), set[int]()
         for job in self._jobs:
             # A task asks for its texts one after the other.
             while isinstance(job.work, Encode):
-                encoded = True
+                if served and time.perf_counter() - began > _ENCODING_SECONDS:
+                    self._to_the_end(served)
+                    return True
+                served.add(id(job))
                 try:
-                    answer = self._encode(_model_of(job), job.work)
+                    answer = self._encode(job, job.work)
                 except Exception as error:  # noqa: BLE001 - fails this job alone
                     job.fail(error)
                 else:
                     job.advance(answer)
-        return encoded
+        return bool(served)
 
-    def _encode(self, model: Model, text: Encode) -> encoding.Conditioning:
-        files = self._adapters.prepare(model, text.adapters)
+    def _encode(self, job: Job, text: Encode) -> encoding.Conditioning:
+        model, pinned = _model_of(job), self._pin(job, text.adapters)
+        files = pinned.files if pinned else ()
         key = (model.loaded.path, self._embeddings.revision, files, text)
         found = self._encoded.get(key)
         if found is None:
-            with self._adapters.on_text(model, text.adapters):
+            with self._adapters.on_text(model, pinned):
                 found = encoding.encode(
                     model, text.text, text.settings, self._embeddings, negative=text.negative
                 )
             self._encoded.keep(key, found)
         return found
 
+    def _pin(self, job: Job, uses: tuple[AdapterUse, ...]) -> Pinned | None:
+        """The adapters as they are for this job from the first time on; raises where they cannot be used."""
+        if not uses:
+            return None
+        if uses not in job.pinned:
+            job.pinned[uses] = self._adapters.pin(_model_of(job), uses)
+        return job.pinned[uses]
+
     def _make_one_call(self) -> bool:
-        waiting = [(job, job.work) for job in self._jobs if isinstance(job.work, Evaluate)]
-        while waiting:
-            job, ask = waiting.pop(0)
-            try:
-                self._adapters.prepare(_model_of(job), ask.adapters)
-            except Exception as error:  # noqa: BLE001 - fails this job alone
-                job.fail(error)
-                continue
-            self._call_for(job, [(job, ask), *waiting])
-            return True
-        return False
-
-    def _call_for(self, first: Job, waiting: Sequence[tuple[Job, Evaluate]]) -> None:
         """One call for the first in line and those that fit it."""
-        model = _model_of(first)
-        same = [(job, ask) for job, ask in waiting if job.model is model and self._is_prepared(job, ask)]
-        kind = (model.loaded.path, batching.kind_of(same[0][1]))
-        limit = self._pace.limit(kind) if self._settings.measured_batch else self._settings.max_batch
-        picked = batching.choose([ask for _, ask in same], limit, rows_limit=self._guard.rows(kind))
-        batch = [same[i] for i in picked]
-        self._evaluate(model, kind, batch)
-        served = {id(job) for job, _ in batch}
-        self._jobs = deque(sorted(self._jobs, key=lambda job: id(job) in served))
-
-    def _is_prepared(self, job: Job, ask: Evaluate) -> bool:
-        try:
-            self._adapters.prepare(_model_of(job), ask.adapters)
-        except Exception as error:  # noqa: BLE001 - fails this job alone
-            job.fail(error)
+        waiting: list[Asking] = []
+        for job in self._jobs:
+            if isinstance(job.work, Evaluate):
+                try:
+                    waiting.append(Asking(job, job.work, self._pin(job, job.work.adapters)))
+                except Exception as error:  # noqa: BLE001 - fails this job alone
+                    job.fail(error)
+        if not waiting:
             return False
+        model = _model_of(waiting[0].job)
+        served = self._calls.serve(model, [asking for asking in waiting if asking.job.model is model])
+        self._to_the_end({id(job) for job in served})
         return True
 
-    def _evaluate(self, model: Model, kind: Any, batch: Sequence[tuple[Job, Evaluate]]) -> None:
-        """Call the network; if that fails, again in halves, so that only who cannot be served alone fails."""
-        try:
-            answers = self._timed_call(model, kind, batch)
-        except Exception as error:  # noqa: BLE001 - the culprit is found by halving
-            if memory.ran_out(error):
-                self._observer.memory_ran_out()
-                self._guard.note_failure(kind, batching.rows([ask for _, ask in batch]))
-            if len(batch) == 1:
-                self._evaluate_alone(model, *batch[0], error)
-                return
-            logger.warning(
-                "a network call for %d evaluations failed, trying in halves: %s", len(batch), error
-            )
-            self._evaluate(model, kind, batch[: len(batch) // 2])
-            self._evaluate(model, kind, batch[len(batch) // 2 :])
-            return
-        for (job, _), answer in zip(batch, answers, strict=True):
-            job.advance(answer)
-
-    def _evaluate_alone(self, model: Model, job: Job, ask: Evaluate, error: Exception) -> None:
-        """The last resort for one that is too large for the device: its texts one after the other."""
-        if not memory.ran_out(error):
-            job.fail(error)
-            return
-        try:
-            (answer,) = batching.evaluate(model, [ask], self._adapters, rows_at_once=1)
-        except Exception as again:  # noqa: BLE001 - fails this job alone
-            self._guard.meter.release()
-            job.fail(_too_large(ask) if memory.ran_out(again) else again)
-            return
-        job.advance(answer)
-
-    def _timed_call(self, model: Model, kind: Any, batch: Sequence[tuple[Job, Evaluate]]) -> list[Estimate]:
-        asks = [ask for _, ask in batch]
-        self._guard.meter.begin()
-        began = time.perf_counter()
-        answers = batching.evaluate(model, asks, self._adapters)
-        if answers[0].denoised.is_cuda:
-            # A GPU call returns before it is computed; without waiting, steps would be reported and
-            # newcomers locked out ahead of time.
-            torch.cuda.synchronize(answers[0].denoised.device)
-        seconds = time.perf_counter() - began
-        rows = batching.rows(asks)
-        self._guard.note(kind, rows)
-        self._pace.note(kind, evaluations=len(asks), rows=rows, seconds=seconds)
-        self._observer.unet_call(
-            rows=rows, requests=len({job.ticket.request for job, _ in batch}), seconds=seconds
-        )
-        return answers
+    def _to_the_end(self, served: set[int]) -> None:
+        """Whoever was served is last in line."""
+        self._jobs = deque(sorted(self._jobs, key=lambda job: id(job) in served))
 
     def _work_on_pictures(self, *, limit: int | None) -> bool:
-        waiting = [(job, job.work) for job in self._jobs if isinstance(job.work, _OnPictures)]
-        for job, work in waiting[:limit]:
-            try:
-                answer = self._picture(job, work)
-            except Exception as error:  # noqa: BLE001 - fails this job alone
-                job.fail(_out_of_memory(error) if memory.ran_out(error) else error)
-            else:
-                job.advance(answer)
+        waiting = [job for job in self._jobs if isinstance(job.work, _OnPictures)][:limit]
+        for job in waiting:
+            failure = self._advance_picture(job)
+            if failure is not None and failure.ran_out:
+                # What is kept for reuse may have been all that was in the way.
+                self._observer.memory_ran_out()
+                self._calls.meter.release()
+                failure = self._advance_picture(job)
+            if failure is not None:
+                job.fail(_out_of_memory(failure.error) if failure.ran_out else failure.error)
+        if limit is not None:
+            self._to_the_end({id(job) for job in waiting})
         return bool(waiting)
 
-    def _picture(self, job: Job, work: _OnPictures) -> object:
+    def _advance_picture(self, job: Job) -> "memory.Failure | None":
+        """A decoding or an encoding, or some tiles of an enlargement; what went wrong, if something did."""
         try:
-            return self._machine.work_on(_model_of(job), work)
-        except Exception as error:
-            if not memory.ran_out(error):
-                raise
-            # What is kept for reuse may have been all that was in the way.
-            self._observer.memory_ran_out()
-            self._guard.meter.release()
-            return self._machine.work_on(_model_of(job), work)
+            if isinstance(job.work, Upscale):
+                answer = self._enlarge(job, job.work)
+                if answer is None:
+                    return None
+            else:
+                assert isinstance(job.work, Decode | EncodeImage)
+                answer = self._machine.work_on(_model_of(job), job.work)
+        except Exception as error:  # noqa: BLE001 - fails this job alone
+            job.enlarging = None
+            self._calls.demand_device(error)
+            return memory.Failure.of(error)
+        job.advance(answer)
+        return None
+
+    def _enlarge(self, job: Job, work: Upscale) -> object:
+        """Tiles for as long as others can be kept waiting; the picture after the last, before that None."""
+        if job.enlarging is None:
+            job.enlarging = self._machine.enlarge(work)
+        began = time.perf_counter()
+        while time.perf_counter() - began < _ENLARGING_SECONDS:
+            try:
+                next(job.enlarging)
+            except StopIteration as finished:
+                job.enlarging = None
+                return finished.value
+        return None
 
     def _begin_host_work(self) -> None:
         for job in self._jobs:
@@ -328,14 +302,6 @@ class Rounds:
 def _model_of(job: Job) -> Model:
     assert job.model is not None, "a task that waits for a checkpoint asks for nothing else"
     return job.model
-
-
-def _too_large(ask: Evaluate) -> GenerationError:
-    height, width = ask.x.shape[2:]
-    return GenerationError(
-        f"the device's memory is too small for one evaluation of {width}x{height} latents; ask for a smaller"
-        " width and height, or give the instance more memory"
-    )
 
 
 def _out_of_memory(error: Exception) -> GenerationError:

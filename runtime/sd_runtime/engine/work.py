@@ -105,7 +105,7 @@ class Upscale:
 
     upscaler: Path
     pixels: Pixels
-    #: Side of a tile in pixels of the input; 0: the whole picture at once.
+    #: Side of a tile in pixels of the input; 0: as large as is served, which is a small picture as a whole.
     tile: int = 192
     overlap: int = 8
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from sd_runtime.errors import UnsupportedError
-from sd_runtime.images import novelai
+from sd_runtime.images import novelai, resizing
+from sd_runtime.images.resizing import LONGEST_SIDE
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB; (height, width, 4) where alpha is told of
 Grey = npt.NDArray[np.uint8]  # (height, width)
@@ -22,6 +23,9 @@ PARAMETERS = "parameters"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 #: What can be written: the file's ending, and Pillow's name.
 WRITTEN = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
+
+#: The longest side that a format can hold.
+LONGEST_WRITTEN = {"JPEG": 65_500, "WEBP": 16_383}
 
 #: What Pillow tells of the file itself, not text that somebody put into it.
 _FILE_FACTS = {
@@ -39,7 +43,7 @@ class NotAPicture(ValueError):
 
 
 class TooManyPixels(NotAPicture):
-    """The picture is larger than allowed; not a pixel of it was decoded."""
+    """The picture is larger or longer than allowed; not a pixel of it was decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,8 @@ def encode(
     `quality` (1 to 100) is of JPEG and WebP, `lossless` of WebP. Parameters longer than EXIF can hold
     (32,000 characters) are cut there.
     """
-    name = WRITTEN.get(form.lower())
-    if name is None:
-        raise UnsupportedError("samples_format", form, WRITTEN)
+    judge_form(form, resizing.size_of(pixels))
+    name = WRITTEN[form.lower()]
     image = Image.fromarray(pixels)
     buffer = io.BytesIO()
     if name == "PNG":
@@ -70,6 +73,19 @@ def encode(
     else:
         image.save(buffer, format=name, quality=quality, lossless=lossless, exif=_exif(parameters))
     return buffer.getvalue()
+
+
+def judge_form(form: str, size: resizing.Size) -> None:
+    """Raises `UnsupportedError` for a format that is not written, and for one that holds no picture as long
+    as this."""
+    name = WRITTEN.get(form.lower())
+    if name is None:
+        raise UnsupportedError("samples_format", form, WRITTEN)
+    most = LONGEST_WRITTEN.get(name)
+    if most is not None and max(size) > most:
+        width, height = size
+        allowed = f"{form} with sides of at most {most} pixels, or png"
+        raise UnsupportedError("samples_format", f"{form} of {width}x{height} pixels", allowed)
 
 
 def _png_text(parameters: str | None) -> PngImagePlugin.PngInfo:
@@ -131,14 +147,18 @@ def decode_mask(data: bytes, *, max_pixels: int, binary: bool = True) -> Grey:
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height <= max_pixels:
+        fits = image.width * image.height <= max_pixels
+        if fits and max(image.size) <= LONGEST_SIDE:
             return _eight_bits(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixels(f"more than {max_pixels} pixels") from error
     # Pillow's readers raise whatever their unpacking of spoilt bytes runs into.
     except Exception as error:
         raise NotAPicture("not a picture of a known format, or cut off") from error
-    raise TooManyPixels(f"{image.width}x{image.height} pixels are more than {max_pixels}")
+    size = f"{image.width}x{image.height} pixels"
+    if fits:
+        raise TooManyPixels(f"{size}: a side is longer than {LONGEST_SIDE}")
+    raise TooManyPixels(f"{size} are more than {max_pixels}")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """Masks of inpainting on the host: softening them, the part of a picture around them, and what is laid under
 and over. White (255) is what is drawn anew."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from sd_runtime.images.resizing import Size
 
 #: A Gaussian is cut at so many standard deviations on each side.
 _REACH = 2.5
+#: Numbers that are computed with as floats at one time.
+_AT_ONCE = 2**21
 #: Blurred copies that are laid over each other in `fill`, coarse ones first: radius, how often (A1111's).
 _LAYERS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
 
@@ -42,23 +45,34 @@ def invert(mask: Grey) -> Grey:
 def blur(mask: Grey, sigma_x: float, sigma_y: float) -> Grey:
     """Softened by a Gaussian with these standard deviations in pixels (0: not at all), cut at 2.5 of them;
     beyond its edges the mask is mirrored."""
-    soft = _blur_axis(_blur_axis(mask.astype(np.float64), sigma_x, 1), sigma_y, 0)
-    return soft.round().clip(0, 255).astype(np.uint8)
+    soft = _blur_rows(mask.astype(np.float32), sigma_x)
+    soft = _blur_rows(soft.T, sigma_y).T
+    return np.ascontiguousarray(soft.round().clip(0, 255).astype(np.uint8))
 
 
-def _blur_axis(values: npt.NDArray[np.float64], sigma: float, axis: int) -> npt.NDArray[np.float64]:
+def _blur_rows(values: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
     """By Fourier transform: a blur of 64 over 2048 pixels a side takes 321 weights for each of them."""
     if sigma <= 0:
         return values
     reach = int(_REACH * sigma + 0.5)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights /= weights.sum()
-    pads = [(reach, reach) if each == axis else (0, 0) for each in range(values.ndim)]
-    length = values.shape[axis] + 4 * reach
-    shape = [-1 if each == axis else 1 for each in range(values.ndim)]
-    spectrum = np.fft.rfft(np.pad(values, pads, mode="reflect"), length, axis)
-    spectrum *= np.fft.rfft(weights, length).reshape(shape)
-    return np.fft.irfft(spectrum, length, axis).take(range(2 * reach, 2 * reach + values.shape[axis]), axis)
+    width = values.shape[1]
+    length = width + 4 * reach
+    kernel = np.fft.rfft(weights, length)
+    soft = np.empty_like(values)
+    # A short row becomes many times as long by what is mirrored: all at once they may not fit.
+    for rows in _bands(len(values), length):
+        mirrored = np.pad(values[rows].astype(np.float64), ((0, 0), (reach, reach)), mode="reflect")
+        blurred = np.fft.irfft(np.fft.rfft(mirrored, length) * kernel, length)
+        soft[rows] = blurred[:, 2 * reach : 2 * reach + width]
+    return soft
+
+
+def _bands(rows: int, width: int) -> Iterator[slice]:
+    """Rows of this many numbers, some at a time."""
+    count = max(_AT_ONCE // width, 1)
+    return (slice(start, start + count) for start in range(0, rows, count))
 
 
 def region(mask: Grey, padding: int, proportions: Size) -> Region:
@@ -107,8 +121,11 @@ def fill(picture: Pixels, mask: Grey) -> Pixels:
 
 def overlay(drawn: Pixels, original: Pixels, mask: Grey) -> Pixels:
     """The original where the mask is black, what was drawn where it is white, and between them in between."""
-    share = mask[..., None].astype(np.float32) / 255
-    return (original + (drawn.astype(np.float32) - original) * share).round().astype(np.uint8)
+    laid = np.empty_like(original)
+    for rows in _bands(*mask.shape):
+        share, under = mask[rows, :, None].astype(np.float32) / 255, original[rows]
+        laid[rows] = (under + (drawn[rows].astype(np.float32) - under) * share).round()
+    return laid
 
 
 def paste(whole: Pixels, part: Pixels, where: Region) -> Pixels:

@@ -2,9 +2,11 @@
 
 `<root>/txt2img-images/2030-01-31/00000-<seed>.png`, `<root>/txt2img-grids/2030-01-31/grid-0000.png`. A file
 gets its name by a hard link from a finished temporary file, which fails when the name is taken: two replicas
-on one shared volume never overwrite each other's pictures.
+on one shared volume never overwrite each other's pictures. Where there are no hard links, an empty file takes
+the name for the moment before.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -27,6 +29,8 @@ FOLDERS = {
     "img2img-grid": "img2img-grids",
 }
 _GRID = "grid-"
+#: What a file system says that has no hard links (SMB, many that lie over object stores).
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
 class OutputFolder:
@@ -57,7 +61,7 @@ class OutputFolder:
             temporary.chmod(0o644)
             return self._name(temporary, folder, kind, f"{'' if seed is None else f'-{seed}'}.{extension}")
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
 
     def _name(self, temporary: Path, folder: Path, kind: str, ending: str) -> Path:
         """Links the file to the first number that is free, beginning after the highest one in use."""
@@ -70,7 +74,7 @@ class OutputFolder:
             number += 1
             # Numbers count for the folder, whatever the seed in the name.
             with suppress(FileExistsError):
-                path.hardlink_to(temporary)
+                _place(temporary, path)
                 self._keep_count(folder, number)
                 return path
 
@@ -99,6 +103,20 @@ class OutputFolder:
                     day = _day(path)
                     if day is not None:
                         yield path, day
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Gives a file a name that nothing has; raises FileExistsError where something has it."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # The name is taken by an empty file first, so that no other replica takes it.
+        path.touch(mode=0o644, exist_ok=False)
+        temporary.replace(path)
 
 
 def _day(path: Path) -> date | None:

@@ -24,6 +24,8 @@ from sd_runtime.models import LoadedCheckpoint
 
 logger = logging.getLogger(__name__)
 
+#: A preview is nice to have; whoever asks for it wants the rest of the answer.
+_PREVIEW_SECONDS = 1.0
 #: Clients' names of ended jobs that are remembered.
 _REMEMBERED = 256
 #: Seconds that a client which is turned away is told to wait: the least, the most, and where nothing was
@@ -90,7 +92,7 @@ class JobQueue:
             count = len(self._jobs)
             raise Full(
                 f"{count} requests are unfinished, which is the limit; try again shortly",
-                retry_after=self._seconds_until_place(),
+                retry_after=self.seconds_until_place(),
             )
 
     def submit(self, iterations: Sequence[Sequence[JobTask]], *, label: str | None = None) -> Job:
@@ -157,12 +159,17 @@ class JobQueue:
         return seconds_until(_left(job), others, rate)
 
     async def preview(self, job: Job) -> Pixels | None:
-        """How a picture of the job looks now, small; None before the first step and after the end."""
+        """How a picture of the job looks now, small; None before the first step and after the end, and where
+        the device is too busy to say soon."""
         ticket = self._shown_ticket(job)
         if ticket is None or self._serving is None:
             return None
         # Shielded: the device thread could not settle a future that was cancelled with its waiter.
-        return await asyncio.shield(asyncio.wrap_future(self._serving[0].preview(ticket)))
+        asked = asyncio.shield(asyncio.wrap_future(self._serving[0].preview(ticket)))
+        try:
+            return await asyncio.wait_for(asked, _PREVIEW_SECONDS)
+        except TimeoutError:
+            return None
 
     def now(self) -> float:
         """The clock that `accepted_at` and `started_at` are read from."""
@@ -184,7 +191,8 @@ class JobQueue:
             await asyncio.wait(late, timeout=5)
         return not late
 
-    def _seconds_until_place(self) -> int:
+    def seconds_until_place(self) -> int:
+        """Seconds after which a job is likely to have ended, for a client that is turned away."""
         etas = [self.eta(job) for job in self._jobs.values()]
         first = min((eta for eta in etas if eta is not None), default=None)
         return _UNMEASURED if first is None else min(max(math.ceil(first), _SOONEST), _LATEST)

@@ -1,11 +1,23 @@
-"""Model files to networks. This module holds what the rest of the process may know of a loaded file: plain
-data.
+"""Model files to networks. This module holds what the rest of the process may know of them without torch:
+plain data, and what is asked of them.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from sd_runtime.device import DeviceInfo
+from sd_runtime.errors import UnsupportedError
+
+#: Shorter sides of a tile of an upscaler cost more calls than pixels.
+SMALLEST_TILE = 32
+
+
+def judge_tile(side: int) -> None:
+    """Refuses tiles of an upscaler that would take it hours."""
+    if side != 0 and side < SMALLEST_TILE:
+        raise UnsupportedError(
+            "ESRGAN_tile", side, f"0 (as large as can be), or {SMALLEST_TILE} pixels or more"
+        )
 
 
 @dataclass(frozen=True, slots=True)

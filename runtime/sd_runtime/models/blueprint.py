@@ -4,7 +4,7 @@ What differs between families is in `CONVENTIONS` and in the functions named aft
 read the two layouts (single_file.py, parts_folder.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +37,10 @@ class Source(Protocol):
 
     def read(self, place: Place, digests: DigestCache) -> tuple[Weights, str]:
         """The tensors that `place` wants, as it wants them, and the SHA-256 of what was read."""
+        ...
+
+    def sizes(self) -> Mapping[str, int]:
+        """How many numbers each tensor has."""
         ...
 
 

@@ -76,6 +76,17 @@ def build(
         return _build(blueprint, device, digests, sha256, between)
 
 
+def footprint(blueprint: Blueprint, device: Device) -> int:
+    """Bytes that the networks will take on this device."""
+    place = _place(blueprint, device, lambda: None)
+    total = 0
+    for name, count in blueprint.source.sizes().items():
+        placement = place(name)
+        if placement is not None:
+            total += count * (placement.dtype or device.dtype).itemsize
+    return total
+
+
 def _build(
     blueprint: Blueprint,
     device: Device,

@@ -76,6 +76,15 @@ class FolderFiles:
                 read[file.path.relative_to(self.folder).as_posix()] = sha256
         return found, digest_of_parts(read)
 
+    def sizes(self) -> Mapping[str, int]:
+        """As `WeightsFile.sizes`."""
+        return {
+            f"{part}/{name}": count
+            for part, files in self.files.items()
+            for file in files
+            for name, count in file.sizes().items()
+        }
+
 
 def _demand_known_parts(folder: Path, index: Config) -> None:
     if (folder / UNET).is_dir() and (folder / TEXT).is_dir():

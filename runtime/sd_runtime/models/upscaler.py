@@ -5,6 +5,7 @@ The architecture is told from the weights' names and shapes; no code comes from 
 
 import logging
 from collections import OrderedDict
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import spandrel
 import torch
 
 from sd_runtime.device import Device
-from sd_runtime.errors import CheckpointError, GenerationError
-from sd_runtime.models import tiles, weights
+from sd_runtime.errors import CheckpointError, GenerationError, UnsupportedError
+from sd_runtime.models import judge_tile, tiles, weights
 from sd_runtime.models.digests import DigestCache, FileKey, key_of
 from sd_runtime.models.reading import Placement
 from sd_runtime.models.vae import Pixels
@@ -25,6 +26,11 @@ logger = logging.getLogger(__name__)
 _KEPT = 2
 #: Sides of a tile for a device whose memory ran out.
 _SMALLER_TILES = (256, 128, 64)
+#: As a whole only a picture of no more pixels than such a tile is computed: the memory that a network takes
+#: grows with its input.
+_LARGEST_TILE = 512
+#: Of a result: 16384 pixels square, 3 bytes each.
+_MOST_PIXELS = 2**28
 
 
 class Upscalers:
@@ -43,23 +49,38 @@ class Upscalers:
         return int(self._network(path).scale)
 
     def upscale(self, path: Path, pixels: Pixels, *, tile: int = 192, overlap: int = 8) -> Pixels:
-        """The picture, larger by the network's own factor, computed in tiles of that side with that overlap
-        (in pixels of the given picture; 0: as a whole).
+        """As `tiles`, all at once."""
+        return tiles.at_once(self.tiles(path, pixels, tile=tile, overlap=overlap))
 
-        Raises `CheckpointError` for a file that is no upscaler of RGB pictures, `GenerationError` for values
-        that are not numbers.
+    def tiles(
+        self, path: Path, pixels: Pixels, *, tile: int = 192, overlap: int = 8
+    ) -> Generator[None, None, Pixels]:
+        """The picture, larger by the network's own factor, computed in tiles of that side with that overlap
+        (in pixels of the given picture; 0: as large as is served, so that a small picture is one tile), one
+        tile each time it is resumed.
+
+        Raises `UnsupportedError` for a tile's side that is not served, at once; when resumed,
+        `CheckpointError` for a file that is no upscaler of RGB pictures, `UnsupportedError` for a result of
+        more than 2^28 pixels, `GenerationError` for values that are not numbers, torch's `OutOfMemoryError`
+        where not even a small tile fits.
         """
+        judge_tile(tile)
+        return self._tiles(path, pixels, tile, overlap)
+
+    def _tiles(self, path: Path, pixels: Pixels, tile: int, overlap: int) -> Generator[None, None, Pixels]:
         network = self._network(path)
-        shades = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-        shades = shades.to(self._device.handle, network.dtype) / 255
-        side = tile or max(pixels.shape[:2])
+        _demand_size(network, pixels)
+        shades = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].to(self._device.handle)
+        side = min(tile or _whole(pixels), max(pixels.shape[:2]))
         attempts = [side, *(smaller for smaller in _SMALLER_TILES if smaller < side)]
         for attempt in attempts[:-1]:
             try:
-                return _in_tiles(network, shades, attempt, overlap, path)
+                return (yield from _in_tiles(network, shades, attempt, overlap, path))
             except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-        return _in_tiles(network, shades, attempts[-1], overlap, path)
+                pass
+            # Here the error is gone, and with it the frames that held on to what had been computed.
+            torch.cuda.empty_cache()
+        return (yield from _in_tiles(network, shades, attempts[-1], overlap, path))
 
     def _network(self, path: Path) -> Any:
         with weights.naming(path):
@@ -109,15 +130,36 @@ def _format(network: Any, device: Device) -> torch.dtype:
     return torch.float32
 
 
-def _in_tiles(network: Any, shades: torch.Tensor, tile: int, overlap: int, path: Path) -> Pixels:
+def _demand_size(network: Any, pixels: Pixels) -> None:
+    height, width = (int(network.scale) * side for side in pixels.shape[:2])
+    if width * height > _MOST_PIXELS:
+        allowed = f"results of an upscaler's network of at most {_MOST_PIXELS} pixels"
+        raise UnsupportedError("upscaler", f"{width}x{height}", allowed)
+
+
+def _whole(pixels: Pixels) -> int:
+    """The side of a tile that the picture fits into, if it is small enough to be computed as one."""
+    height, width = pixels.shape[:2]
+    return max(height, width) if height * width <= _LARGEST_TILE**2 else _LARGEST_TILE
+
+
+def _in_tiles(
+    network: Any, shades: torch.Tensor, tile: int, overlap: int, path: Path
+) -> Generator[None, None, Pixels]:
     def apply(box: tiles.Box) -> torch.Tensor:
         top, bottom, left, right = box
-        larger: torch.Tensor = network(shades[..., top:bottom, left:right])
+        larger: torch.Tensor = network(shades[..., top:bottom, left:right].to(network.dtype) / 255)
         if not bool(torch.isfinite(larger).all()):
             raise GenerationError(f"the upscaler {path.name} gives values that are not finite numbers")
         return larger
 
     rows, columns = shades.shape[-2:]
-    larger = tiles.joined(apply, rows=rows, columns=columns, tile=tile, overlap=overlap, zoom=network.scale)
-    picture: Pixels = (larger[0] * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    larger = yield from tiles.joining(
+        apply, rows=rows, columns=columns, tile=tile, overlap=overlap, zoom=network.scale, finish=_bytes
+    )
+    picture: Pixels = larger[0].permute(1, 2, 0).numpy()
     return picture
+
+
+def _bytes(shades: torch.Tensor) -> torch.Tensor:  # 0 to 1
+    return (shades * 255).round().clamp(0, 255).to(torch.uint8)

@@ -68,8 +68,7 @@ class Vae:
     ) -> torch.Tensor:  # (H, W, 3) -> (1, C, H/8, W/8)
         """The mean of the latents that the picture may have, float32; its sides are multiples of the stride.
         Values that are not numbers are a `GenerationError`."""
-        shades = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-        shades = shades.to(self._device.handle, self._device.decoder_dtype) / 127.5 - 1
+        shades = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].to(self._device.handle)
         cells = (1, 1, shades.shape[2] // self.stride, shades.shape[3] // self.stride)
         latents = self._in_memory(cells, lambda tile: self._encode(shades, tile, tiling))
         _demand_numbers(latents, "the latents of the given picture")
@@ -84,7 +83,9 @@ class Vae:
             try:
                 return compute(tile)  # type: ignore[no-any-return]
             except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
+                pass
+            # Here the error is gone, and with it the frames that held on to what had been computed.
+            torch.cuda.empty_cache()
         return compute(attempts[-1])  # type: ignore[no-any-return]
 
     def _decode(self, latents: torch.Tensor, tile: int | None, tiling: bool) -> torch.Tensor:
@@ -112,7 +113,7 @@ class Vae:
 
         def apply(box: tiles.Box) -> torch.Tensor:
             top, bottom, left, right = (stride * side for side in box)
-            piece = shades[..., top:bottom, left:right]
+            piece = shades[..., top:bottom, left:right].to(self._device.decoder_dtype) / 127.5 - 1
             return self.network.encode(piece, return_dict=False)[0].mean  # type: ignore[no-any-return]
 
         rows, columns = (side // stride for side in shades.shape[-2:])

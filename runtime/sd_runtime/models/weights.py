@@ -5,7 +5,8 @@ what it holds and copies the numbers out, a tensor at a time. So it is stricter 
 `weights_only`, and takes no more memory than a safetensors file. Knows nothing of what the tensors are for.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -40,6 +41,10 @@ class WeightsFile(Protocol):
     def read(self, place: Place, digests: DigestCache) -> tuple[Weights, str]:
         """The tensors that `place` wants, as it wants them, and the SHA-256 of the file's bytes; faults are
         `CheckpointError`s."""
+        ...
+
+    def sizes(self) -> Mapping[str, int]:
+        """How many numbers each tensor has."""
         ...
 
 
@@ -89,6 +94,10 @@ class SafetensorsFile:
         """As `WeightsFile.read`."""
         return read_weights(self.path, self.header, place, digests)
 
+    def sizes(self) -> Mapping[str, int]:
+        """As `WeightsFile.sizes`."""
+        return _sizes(self.header)
+
 
 class PickledFile:
     """Read in the order of its tensors' names; for its digest, which the order of its bytes makes, once
@@ -112,6 +121,14 @@ class PickledFile:
         except (pickles.PickleMalformed, pickles.PickleUnsafe) as error:
             raise CheckpointError(str(error)) from error
         return sink.weights(), sha256
+
+    def sizes(self) -> Mapping[str, int]:
+        """As `WeightsFile.sizes`."""
+        return _sizes(self.header)
+
+
+def _sizes(head: Header) -> dict[str, int]:
+    return {name: math.prod(info.shape) for name, info in head.tensors.items()}
 
 
 class _Sink(BytesIO):

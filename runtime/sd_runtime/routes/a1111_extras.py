@@ -26,9 +26,11 @@ from sd_runtime.guards.measuring import CLIENT_GONE
 from sd_runtime.images import codec
 from sd_runtime.jobs.job import Job, Outcome, Picture
 from sd_runtime.routes import inputs, waiting
+from sd_runtime.routes.intake import Held
+from sd_runtime.routes.reading import JsonRoute
 from sd_runtime.routes.services import Services, ServicesDep, WhenReady
 
-router = APIRouter(prefix="/sdapi/v1", tags=["extras"])
+router = APIRouter(prefix="/sdapi/v1", tags=["extras"], route_class=JsonRoute)
 
 ExtrasBody = ExtrasSingleRequest | ExtrasBatchRequest
 ExtrasResponse = ExtrasSingleResponse | ExtrasBatchResponse
@@ -62,16 +64,17 @@ async def start(services: Services, body: ExtrasBody) -> Accepted:
     """Reads the pictures, judges the request and submits it; raises `UnsupportedError`, `QueueFull`, …"""
     services.queue.demand_place()
     options = await asyncio.to_thread(services.options_with, {})
-    images = await _read(services, body)
-    plan = await asyncio.to_thread(
-        extras_plan.plan,
-        body,
-        images,
-        library=services.library,
-        options=options,
-        settings=services.settings,
-    )
-    return Accepted(plan, services.queue.submit(plan.iterations))
+    with services.intake.holding() as held:
+        images = await _read(services, body, held)
+        plan = await asyncio.to_thread(
+            extras_plan.plan,
+            _without_texts(body),
+            images,
+            library=services.library,
+            options=options,
+            settings=services.settings,
+        )
+        return Accepted(plan, held.hand_over(services.queue.submit(plan.iterations)))
 
 
 def respond(services: Services, accepted: Accepted, outcome: Outcome) -> ExtrasResponse:
@@ -99,12 +102,12 @@ async def _answer(services: Services, body: ExtrasBody, request: Request) -> Ext
     return await asyncio.to_thread(respond, services, accepted, outcome)
 
 
-async def _read(services: Services, body: ExtrasBody) -> list[tuple[Pixels, str]]:
+async def _read(services: Services, body: ExtrasBody, held: Held) -> list[tuple[Pixels, str]]:
     """The pictures, each with the infotext of its file."""
     images: list[tuple[Pixels, str]] = []
     count, most = 0, services.settings.max_pixels_per_request
     for field, data in _pictures(body):
-        pixels, metadata = await inputs.with_metadata(services, field, data)
+        pixels, metadata = await inputs.with_metadata(services, field, data, held)
         # A few bytes may be many pixels, and those of all pictures are in memory until the job has ended.
         count += pixels.shape[0] * pixels.shape[1]
         if count > most:
@@ -118,6 +121,13 @@ def _pictures(body: ExtrasBody) -> list[tuple[str, str]]:
     if isinstance(body, ExtrasSingleRequest):
         return [("image", body.image)]
     return [(f"imageList.{place}.data", each.data) for place, each in enumerate(body.imageList)]
+
+
+def _without_texts(body: ExtrasBody) -> ExtrasBody:
+    """Without the pictures as texts, which would be in memory beside their pixels until the job has ended."""
+    if isinstance(body, ExtrasSingleRequest):
+        return body.model_copy(update={"image": ""})
+    return body.model_copy(update={"imageList": []})
 
 
 def _encoded(plan: ExtrasPlan, picture: Picture) -> str:

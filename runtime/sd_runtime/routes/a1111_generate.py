@@ -13,9 +13,10 @@ from sd_runtime.guards.refusal import refusal
 from sd_runtime.jobs.job import Job
 from sd_runtime.routes import generation, previews, waiting
 from sd_runtime.routes.generation import Kind
+from sd_runtime.routes.reading import JsonRoute
 from sd_runtime.routes.services import Services, ServicesDep, WhenReady
 
-router = APIRouter(prefix="/sdapi/v1", tags=["generate"])
+router = APIRouter(prefix="/sdapi/v1", tags=["generate"], route_class=JsonRoute)
 
 
 @router.post("/txt2img", response_model=Txt2ImgResponse, dependencies=[WhenReady])

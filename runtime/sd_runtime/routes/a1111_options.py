@@ -9,9 +9,10 @@ from sd_runtime import container
 from sd_runtime.a1111 import infotext
 from sd_runtime.a1111.schemas import PngInfoRequest, PngInfoResponse
 from sd_runtime.routes import inputs
+from sd_runtime.routes.reading import JsonRoute
 from sd_runtime.routes.services import ServicesDep, WhenReady
 
-router = APIRouter(tags=["options"])
+router = APIRouter(tags=["options"], route_class=JsonRoute)
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -14,11 +14,20 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _METADATA = frozenset(ipaddress.ip_address(each) for each in ("168.63.129.16", "192.0.0.192"))
 #: NAT64 (RFC 6052): the last 32 bits are an IPv4 address; how hosts of IPv4 are reached from an IPv6 cluster.
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
-#: Forms of IPv6 that lead to another address than they seem to, in ways that nobody needs today: NAT64 within
-#: an organisation (RFC 8215), 6to4, Teredo, and those "compatible" with IPv4.
+#: What leads to another address than it seems to, in ways that nobody needs today: NAT64 within an
+#: organisation (RFC 8215), 6to4 and the relay to it, Teredo, those "compatible" with IPv4 and those
+#: translated from it (SIIT, RFC 2765). And what is for documentation (RFC 9637) and segment routing
+#: (RFC 9602), which `ipaddress` may be too old to know.
 _DISGUISES = tuple(
-    ipaddress.ip_network(each) for each in ("64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")
+    ipaddress.ip_network(each)
+    for each in (
+        *("64:ff9b:1::/48", "2002::/16", "192.88.99.0/24", "2001::/32", "::/96", "::ffff:0:0:0/96"),
+        *("3fff::/20", "5f00::/16"),
+    )
 )
+#: ISATAP (RFC 5214): the middle of an address whose last 32 bits are an IPv4 address; the bit that tells
+#: whether that is a public one is left out.
+_ISATAP, _ISATAP_MASK = 0x00005EFE << 32, 0xFDFFFFFF << 32
 #: Names that only a cluster's or a home's own resolver knows.
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal", ".svc", ".home.arpa", ".lan")
 
@@ -58,8 +67,10 @@ def _kind(address: Address) -> str | None:
         return "a link-local address"
     if address.is_multicast:
         return "a multicast address"
+    if any(address in network for network in _DISGUISES):
+        return "a reserved address"
     if isinstance(address, ipaddress.IPv6Address) and (
-        address.is_site_local or any(address in network for network in _DISGUISES)
+        address.is_site_local or int(address) & _ISATAP_MASK == _ISATAP
     ):
         return "a reserved address"
     return None if address.is_global else "a private or reserved address"

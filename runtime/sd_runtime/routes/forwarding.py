@@ -25,7 +25,15 @@ logger = logging.getLogger(__name__)
 #: Says that another replica passed the request on.
 HOP = "x-sd-forwarded"
 _REQUEST_HEADERS = ("authorization", "content-type", "accept", "idempotency-key", "last-event-id")
-_ANSWER_HEADERS = ("content-type", "content-length", "location", "retry-after", "cache-control")
+_ANSWER_HEADERS = (
+    "content-type",
+    "content-length",
+    "location",
+    "retry-after",
+    "cache-control",
+    "x-accel-buffering",
+)
+_KEPT_CONNECTIONS = 20
 #: Seconds that the addresses behind the name are taken to be the same.
 _FRESH_SECONDS = 2.0
 #: A stream of events tells something every 15 seconds; all other answers are quicker.
@@ -103,7 +111,10 @@ class Peers:
         """The answer of that replica to the same request, as it comes; raises `ReplicaUnreachable`."""
         if self._client is None:
             # The replicas speak to each other directly, whatever the environment says of proxies.
-            self._client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False)
+            # No bound on connections: those who watch jobs keep one each, and how many there are is bounded
+            # at the door.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS)
+            self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False)
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
         asked = self._client.build_request(
             request.method,

@@ -24,6 +24,7 @@ from sd_runtime.images import codec
 from sd_runtime.images.grid import grid as on_one_picture
 from sd_runtime.jobs.job import Job, Outcome
 from sd_runtime.routes import inputs
+from sd_runtime.routes.intake import Held
 from sd_runtime.routes.services import Services
 
 logger = logging.getLogger(__name__)
@@ -46,10 +47,13 @@ async def start(services: Services, kind: Kind, body: GenerationRequest) -> Acce
     `QueueFull`, … and has then left nothing behind."""
     services.queue.demand_place()
     request = filling.filled(body)
-    given = await _inputs(services, request)
-    # Outside of the event loop: long prompts take time, and files are looked up.
-    plan = await asyncio.to_thread(_plan, services, request, given)
-    return Accepted(kind, plan, services.queue.submit(plan.iterations, label=request.force_task_id or None))
+    with services.intake.holding() as held:
+        given = await _inputs(services, request, held)
+        request = await _without_texts(request, held)
+        # Outside of the event loop: long prompts take time, and files are looked up.
+        plan = await asyncio.to_thread(_plan, services, request, given)
+        job = services.queue.submit(plan.iterations, label=request.force_task_id or None)
+        return Accepted(kind, plan, held.hand_over(job))
 
 
 def respond(services: Services, accepted: Accepted, outcome: Outcome) -> Txt2ImgResponse:
@@ -82,16 +86,16 @@ def respond(services: Services, accepted: Accepted, outcome: Outcome) -> Txt2Img
     )
 
 
-async def _inputs(services: Services, request: GenerationRequest) -> Inputs:
+async def _inputs(services: Services, request: GenerationRequest, held: Held) -> Inputs:
     if isinstance(request, Img2ImgRequest):
-        return await _pictures_of(services, request)
+        return await _pictures_of(services, request, held)
     if isinstance(request, Txt2ImgRequest) and request.enable_hr and request.firstpass_image:
-        pixels = await inputs.pixels(services, "firstpass_image", request.firstpass_image)
+        pixels = await inputs.pixels(services, "firstpass_image", request.firstpass_image, held)
         return Inputs(first_pass=pixels)
     return Inputs()
 
 
-async def _pictures_of(services: Services, request: Img2ImgRequest) -> Inputs:
+async def _pictures_of(services: Services, request: Img2ImgRequest, held: Held) -> Inputs:
     encoded = request.init_images or []
     if not encoded:
         raise UnsupportedError("init_images", request.init_images, "one picture or more")
@@ -100,12 +104,28 @@ async def _pictures_of(services: Services, request: Img2ImgRequest) -> Inputs:
         raise UnsupportedError("init_images", f"{len(encoded)} pictures", allowed)
     images: list[Pixels] = []
     for place, text in enumerate(encoded):
-        images.append(await inputs.pixels(services, f"init_images.{place}", text, background=None))
+        images.append(await inputs.pixels(services, f"init_images.{place}", text, held, background=None))
         _judge_together(services, images)
     mask = None
     if request.mask:
-        mask = await inputs.mask(services, "mask", request.mask, binary=request.mask_round)
+        mask = await inputs.mask(services, "mask", request.mask, held, binary=request.mask_round)
     return Inputs(images=tuple(images), mask=mask)
+
+
+async def _without_texts(request: GenerationRequest, held: Held) -> GenerationRequest:
+    """Without the pictures as texts, which would be in memory beside their pixels until the job has ended;
+    where the answer repeats them they count among these."""
+    if isinstance(request, Img2ImgRequest):
+        texts = {"init_images": request.init_images, "mask": request.mask}
+        if not request.include_init_images:
+            # Whether there is a mask must still be seen.
+            short = {"init_images": [""] * len(request.init_images or ()), "mask": request.mask and "…"}
+            return request.model_copy(update={name: short[name] for name, text in texts.items() if text})
+        for text in (*(request.init_images or ()), request.mask or ""):
+            await held.take_text(text)
+    elif isinstance(request, Txt2ImgRequest):
+        await held.take_text(request.firstpass_image or "")
+    return request
 
 
 def _judge_together(services: Services, images: Sequence[Pixels]) -> None:

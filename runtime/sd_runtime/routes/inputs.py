@@ -1,53 +1,64 @@
 """Pictures that come with a request: base64, a data: URI, or, where the settings allow it, a URL.
 
-Everything that is wrong with one is refused under the field's name. Pictures larger than a request may make
-are refused before they are decoded.
+Everything that is wrong with one is refused under the field's name. Pictures larger than one may be are
+refused before they are decoded, and decoded they count among those that all requests hold.
 """
 
 import asyncio
 import base64
 import binascii
+import io
+import string
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
+
+from PIL import Image
 
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.images import codec
 from sd_runtime.images.codec import Grey, Metadata, Pixels
 from sd_runtime.routes import picture_urls
+from sd_runtime.routes.intake import Held
 from sd_runtime.routes.picture_urls import FetchError
 from sd_runtime.routes.services import Services
 
 _ENCODED = "a base64 encoded PNG, JPEG, WebP or GIF, also as a data: URI"
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
+#: How a JPEG begins, and each of its scans. Each goes over all pixels and may take a few bytes; progressive
+#: ones have about ten.
+_JPEG, _SCAN, _MOST_SCANS = b"\xff\xd8", b"\xff\xda", 64
 #: Of a picture's text in an error message.
 _SHOWN = 40
 
 Decoded = TypeVar("Decoded")
 
 
-async def pixels(services: Services, field: str, value: str, *, background: Colour | None = WHITE) -> Pixels:
+async def pixels(
+    services: Services, field: str, value: str, held: Held, *, background: Colour | None = WHITE
+) -> Pixels:
     """The picture as RGB, what is transparent laid on `background`; None: with its alpha channel, if it has
-    one. Raises `UnsupportedError`."""
-    decode = partial(codec.decode, max_pixels=services.settings.max_pixels_per_request, background=background)
-    return await _decoded(services, field, value, decode)
+    one. Raises `UnsupportedError`, and `Full` where others hold too many pixels."""
+    decode = partial(codec.decode, max_pixels=_most(services), background=background)
+    return await _decoded(services, field, value, decode, held)
 
 
-async def mask(services: Services, field: str, value: str, *, binary: bool = True) -> Grey:
-    """The picture as a mask, one value a pixel (`codec.decode_mask`); raises `UnsupportedError`."""
-    decode = partial(codec.decode_mask, max_pixels=services.settings.max_pixels_per_request, binary=binary)
-    return await _decoded(services, field, value, decode)
+async def mask(services: Services, field: str, value: str, held: Held, *, binary: bool = True) -> Grey:
+    """The picture as a mask, one value a pixel (`codec.decode_mask`); raises as `pixels`."""
+    decode = partial(codec.decode_mask, max_pixels=_most(services), binary=binary)
+    return await _decoded(services, field, value, decode, held)
 
 
-async def with_metadata(services: Services, field: str, value: str) -> tuple[Pixels, Metadata]:
-    """The picture as RGB, and the text in its file; raises `UnsupportedError`."""
-    most = services.settings.max_pixels_per_request
+async def with_metadata(services: Services, field: str, value: str, held: Held) -> tuple[Pixels, Metadata]:
+    """The picture as RGB, and the text in its file; raises as `pixels`."""
+    most = _most(services)
     return await _decoded(
         services,
         field,
         value,
         lambda data: (codec.decode(data, max_pixels=most), codec.read_metadata(data)),
+        held,
     )
 
 
@@ -56,17 +67,47 @@ async def metadata(services: Services, field: str, value: str) -> Metadata:
     return await _decoded(services, field, value, codec.read_metadata)
 
 
-async def _decoded(services: Services, field: str, value: str, decode: Callable[[bytes], Decoded]) -> Decoded:
+def _most(services: Services) -> int:
+    """Pixels of one picture."""
+    return min(services.settings.max_input_pixels, services.settings.max_pixels_per_request)
+
+
+async def _decoded(
+    services: Services,
+    field: str,
+    value: str,
+    decode: Callable[[bytes], Decoded],
+    held: Held | None = None,
+) -> Decoded:
     data = await _data(services, field, value)
+    if data.startswith(_JPEG) and data.count(_SCAN) > _MOST_SCANS:
+        raise UnsupportedError(field, _shown(value), f"{_ENCODED}: a JPEG of at most {_MOST_SCANS} scans")
     try:
-        return await asyncio.to_thread(decode, data)
+        if held is None:
+            return await asyncio.to_thread(decode, data)
+        count = await asyncio.to_thread(_pixels_in, data)
+        if count <= _most(services):  # else it is refused before there are any
+            await held.take(count)
+        async with services.intake.decoding:
+            return await asyncio.to_thread(decode, data)
     except codec.NotAPicture as error:
         raise UnsupportedError(field, _shown(value), f"{_ENCODED}: {error}") from error
 
 
+def _pixels_in(data: bytes) -> int:
+    """As its header says; 0 where it has none that can be read, which decoding tells of."""
+    try:
+        with Image.open(io.BytesIO(data), formats=codec.FORMATS) as image:
+            return image.width * image.height
+    # Pillow's readers raise whatever their unpacking of spoilt bytes runs into.
+    except Exception:  # noqa: BLE001
+        return 0
+
+
 async def _data(services: Services, field: str, value: str) -> bytes:
-    if value.lower().startswith(("http://", "https://")):
-        return await _fetched(services, field, value)
+    if value[:8].lower().startswith(("http://", "https://")):
+        async with services.intake.fetching:
+            return await _fetched(services, field, value)
     try:
         return await asyncio.to_thread(_unwrapped, value)
     except ValueError as error:
@@ -91,7 +132,8 @@ def _unwrapped(value: str) -> bytes:
             raise ValueError("a data: URI of another encoding")
     try:
         # Some clients break their lines, as mail does.
-        data = base64.b64decode("".join(value.split()), validate=True)
+        text = value.encode("ascii").translate(None, string.whitespace.encode())
+        data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError("not base64") from error
     if not data:

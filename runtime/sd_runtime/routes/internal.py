@@ -9,9 +9,10 @@ from sd_runtime.a1111.schemas import TaskProgress, TaskProgressRequest, TasksWai
 from sd_runtime.a1111.schemas.body import MAX_STEPS
 from sd_runtime.jobs.job import Job
 from sd_runtime.routes import previews
+from sd_runtime.routes.reading import JsonRoute
 from sd_runtime.routes.services import Services, ServicesDep
 
-router = APIRouter(prefix="/internal", tags=["internal"])
+router = APIRouter(prefix="/internal", tags=["internal"], route_class=JsonRoute)
 
 #: More passes than a picture has.
 _PARTS = 16

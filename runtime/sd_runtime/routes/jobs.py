@@ -19,9 +19,10 @@ from sd_runtime.errors import SdError, UnsupportedError
 from sd_runtime.jobs.ledger import Record
 from sd_runtime.routes import forwarding, kinds, previews
 from sd_runtime.routes.forwarding import ReplicaUnreachable
+from sd_runtime.routes.reading import JsonRoute
 from sd_runtime.routes.services import Services, ServicesDep
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=JsonRoute)
 
 #: Seconds between two looks at a job that is watched, and between signs of life to a silent watcher.
 _LOOK, _PING = 0.5, 15.0
@@ -49,19 +50,14 @@ class JobError(BaseModel):
     detail: str
 
 
-class JobBrief(BaseModel):
-    """A job in a list."""
+class JobStatus(BaseModel):
+    """Where a job stands."""
 
     id: str
     kind: str
     state: str
     progress: float
     created_at: str
-
-
-class JobStatus(JobBrief):
-    """Where a job stands."""
-
     #: Place among the jobs of its replica that wait for their first evaluation, from 1; 0: it does not wait.
     position: int
     #: Seconds until it will have ended, by the measured rate; null: nothing was measured yet.
@@ -92,7 +88,7 @@ async def create_job(
         answer = await _ask_the_responsible(services, client_id, request)
         if answer is not None:
             return answer
-    asked = _digest(body)
+    asked = await asyncio.to_thread(_digest, body)
     async with services.ledger.creating(client_id):
         record = services.ledger.known(client_id, asked)
         if record is not None:
@@ -104,12 +100,6 @@ async def create_job(
             started.job, kind=body.kind, request=asked, client_id=client_id, finish=started.finish
         )
     return _told(services, record, 202)
-
-
-@router.get("")
-async def list_jobs(services: ServicesDep) -> list[JobBrief]:
-    """The jobs of this replica, oldest first; ended ones for as long as they are kept."""
-    return [JobBrief.model_validate(_status(services, each).model_dump()) for each in services.ledger.all()]
 
 
 @router.get("/{id}", response_model=JobStatus)

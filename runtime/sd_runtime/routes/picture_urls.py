@@ -18,6 +18,7 @@ from sd_runtime.routes import addresses
 #: Of one picture, from looking the name up to the last byte.
 SECONDS = 20.0
 _MOST_REDIRECTS = 3
+_MOST_PORT = 65_535
 _REDIRECTS = (301, 302, 303, 307, 308)
 #: Compressed answers are refused by asking for none: a small one could become a huge picture file.
 _HEADERS = (("Accept", "image/*"), ("Accept-Encoding", "identity"), ("User-Agent", "sd-runtime"))
@@ -67,6 +68,10 @@ async def fetch(
         raise FetchError(f"it took more than {seconds:g} seconds") from None
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
         raise FetchError(f"it cannot be fetched ({type(error).__name__})") from error
+    # What else the many hands between a URL and a socket make of one that is strange: it is the client's, or
+    # a foreign server's, and no defect of this one.
+    except (OSError, ValueError, ArithmeticError, ExceptionGroup) as error:
+        raise FetchError("it cannot be fetched") from error
 
 
 async def _follow(pool: httpcore.AsyncConnectionPool, url: httpx.URL, max_bytes: int) -> bytes:
@@ -77,7 +82,7 @@ async def _follow(pool: httpcore.AsyncConnectionPool, url: httpx.URL, max_bytes:
             location = httpx.Headers(response.headers).get("location", "")
         try:
             url = _parsed(str(url.join(location)))
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, ValueError) as error:
             raise FetchError("it redirects to what is no URL") from error
     raise FetchError(f"it redirects more than {_MOST_REDIRECTS} times")
 
@@ -96,13 +101,17 @@ async def _body(response: httpcore.Response, max_bytes: int) -> bytes:
 def _parsed(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+        host, port = url.host, url.port
+    # UnicodeError, which idna's is, among the latter.
+    except (httpx.InvalidURL, ValueError) as error:
         raise FetchError("it is no URL") from error
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not host:
         raise FetchError("it leads to something else than http or https")
+    if port is not None and not 1 <= port <= _MOST_PORT:
+        raise FetchError(f"its port is not one from 1 to {_MOST_PORT}")
     if url.userinfo:
         raise FetchError("it holds a user name or password, which is not served")
-    if complaint := addresses.complaint_of_name(url.host):
+    if complaint := addresses.complaint_of_name(host):
         raise FetchError(f"its host is {complaint}")
     return url
 

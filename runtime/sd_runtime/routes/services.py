@@ -25,6 +25,7 @@ from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.models.library import Library
 from sd_runtime.prompt.styles import Styles
 from sd_runtime.routes.forwarding import Peers
+from sd_runtime.routes.intake import Intake
 from sd_runtime.settings import Settings
 
 #: Serves another checkpoint from now on; returns when it does, raises `CheckpointError` when it cannot.
@@ -52,8 +53,11 @@ class Services:
     #: an operator says which it is.
     switch: Switch | None = None
     embeddings: Embeddings = field(init=False)
+    intake: Intake = field(init=False)
+    _choosing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:
+        self.intake = Intake(self.settings, self.queue)
         self.embeddings = Embeddings(self.library)
 
     def checkpoint(self) -> Checkpoint | None:
@@ -95,9 +99,21 @@ class Services:
 
     async def change_options(self, changes: Mapping[str, Any]) -> None:
         """Keeps these changes until the process ends, and serves the checkpoint that they name, if it is
-        another one; raises as `options_with`, and as `switch`, which comes before anything is kept."""
+        another one: all or none. Raises as `options_with` and `switch`; what cannot be with the new
+        checkpoint ends with the one before. Of several that name a checkpoint each waits for the one before
+        it, and the last one counts."""
+        if CHECKPOINT in changes:
+            async with self._choosing:
+                await self._change(changes)
+        else:
+            await self._change(changes)
+
+    async def _change(self, changes: Mapping[str, Any]) -> None:
+        loaded = self.state.loaded
         name = (await asyncio.to_thread(self.options_with, changes)).checkpoint
-        if name is not None:
+        if name is None:
+            await asyncio.to_thread(self._keep, changes)
+        else:
             if self.switch is None:
                 source = (
                     "spec.checkpoint of the SDInstance" if self.settings.desired_file else "SD_CHECKPOINT"
@@ -105,8 +121,15 @@ class Services:
                 allowed = f"spellings of the served one ({source} says which that is)"
                 raise UnsupportedError(CHECKPOINT, changes[CHECKPOINT], allowed)
             found = await asyncio.to_thread(self.find_checkpoint, CHECKPOINT, name)
+            # What is the same as before is no change, also where the new checkpoint has it otherwise.
+            kept = await asyncio.to_thread(self.options.differing, changes, self._served(loaded))
             await self.switch(found.path)
-        await asyncio.to_thread(self._keep, changes)
+            try:
+                await asyncio.to_thread(self._keep, kept)
+            except UnsupportedError:
+                if loaded is not None:
+                    await self.switch(loaded.path)
+                raise
 
     def _keep(self, changes: Mapping[str, Any]) -> None:
         self.options.change(changes, self._served(self.state.loaded))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sd_runtime.engine.work import Host, Pixels, Upscale, Work
 from sd_runtime.images import resizing
-from sd_runtime.images.resizing import Size
+from sd_runtime.images.resizing import Box, Size
 from sd_runtime.tasks.recipe import Upscaler
 
 if TYPE_CHECKING:
@@ -28,22 +28,65 @@ LATENT = {
 }
 #: A network is run again on its own result, so often, until that is large enough (A1111's limit).
 _MOST_RUNS = 3
+#: What a network is shown around the part that is wanted, in pixels: more than two tiles of it share.
+_AROUND = 64
+#: A side that is so many times as long as it is to be, while the other one is still too short, is shortened
+#: before a network makes it longer still.
+_FAR = 2
+#: In pixels: a part's side is a quotient, and no pixel is missing where its last digit is.
+_CLOSE = 1e-3
 
 
 def enlarge(pixels: Pixels, size: Size, upscaler: Upscaler | None) -> Generator[Work, Any, Pixels]:
     """A picture of this size: by the upscaler's network while it is too small, and by resampling for the
     rest."""
+    return (yield from _resized(pixels, resizing.whole(pixels), size, upscaler))
+
+
+def cover(pixels: Pixels, size: Size, upscaler: Upscaler | None) -> Generator[Work, Any, Pixels]:
+    """As `enlarge`, in the picture's own proportions, and cut where it would be larger (A1111's resize mode
+    1). What is cut in the end is not enlarged: of a long picture that may be nearly all."""
+    box = resizing.middle(resizing.size_of(pixels), size)
+    return (yield from _resized(pixels, box, size, upscaler))
+
+
+def _resized(pixels: Pixels, box: Box, size: Size, upscaler: Upscaler | None) -> Generator[Work, Any, Pixels]:
+    """What is in the box, at this size."""
     if upscaler is not None and upscaler.path is not None:
         for _ in range(_MOST_RUNS):
-            if pixels.shape[1] >= size[0] and pixels.shape[0] >= size[1]:
+            if _is_covered(size, box):
                 break
-            before = pixels.shape
+            pixels, box = resizing.cut(pixels, box, _AROUND)
+            if _is_far_longer(box, size):
+                pixels, box = yield Host(partial(_shortened, pixels, box, size))
+            before = resizing.size_of(pixels)
             pixels = yield Upscale(upscaler.path, pixels, upscaler.tile, upscaler.overlap)
-            if pixels.shape == before:
+            zoom = pixels.shape[1] / before[0]
+            box = box.scaled(zoom, zoom)
+            if zoom == 1:
                 break
     resample = resizing.nearest if upscaler is not None and upscaler.name == "Nearest" else resizing.lanczos
-    resized: Pixels = yield Host(partial(resample, pixels, size))
+    resized: Pixels = yield Host(partial(resample, pixels, size, box))
     return resized
+
+
+def _is_covered(size: Size, box: Box) -> bool:
+    return all(side >= wanted - _CLOSE for side, wanted in zip(box.size, size, strict=True))
+
+
+def _is_far_longer(box: Box, size: Size) -> bool:
+    return any(side > _FAR * wanted for side, wanted in zip(box.size, size, strict=True))
+
+
+def _shortened(pixels: Pixels, box: Box, size: Size) -> tuple[Pixels, Box]:
+    """The picture without the length that would be thrown away in the end, and which a network would make
+    longer first."""
+    own = resizing.size_of(pixels)
+    width, height = (
+        max(round(there * wanted / side), 1) if side > _FAR * wanted else there
+        for there, side, wanted in zip(own, box.size, size, strict=True)
+    )
+    return resizing.lanczos(pixels, (width, height)), box.scaled(width / own[0], height / own[1])
 
 
 def enlarge_latents(latents: "torch.Tensor", size: Size, name: str) -> "torch.Tensor":

@@ -53,6 +53,9 @@ class Extras:
             for name, side in zip(("upscaling_resize_w", "upscaling_resize_h"), self.size, strict=True):
                 if side < 1:
                     raise UnsupportedError(name, side, "1 or more")
+        if max(self.enlarged) > resizing.LONGEST_SIDE:
+            enlarged, most = "{}x{}".format(*self.enlarged), resizing.LONGEST_SIDE
+            raise UnsupportedError("size of the result", enlarged, f"sides of at most {most} pixels")
         if not 0 <= self.visibility_2 <= 1:
             raise UnsupportedError("extras_upscaler_2_visibility", self.visibility_2, "0 to 1")
         for name, upscaler in (("upscaler_1", self.upscaler_1), ("upscaler_2", self.upscaler_2)):

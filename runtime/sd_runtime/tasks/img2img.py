@@ -124,7 +124,9 @@ class Img2Img:
             # Latents have no size but whole ones.
             width, height = (max(side // LATENT_STRIDE, 1) * LATENT_STRIDE for side in own)
             return (yield from enlarging.enlarge(original, (width, height), None))
-        inner = (resizing.covering if mode is ResizeMode.CROP else resizing.within)(own, self._size)
+        if mode is ResizeMode.CROP:
+            return (yield from enlarging.cover(original, self._size, self.upscaler))
+        inner = resizing.within(own, self._size)
         resized = yield from enlarging.enlarge(original, inner, self.upscaler)
         centred: Pixels = yield Host(partial(resizing.centre, resized, self._size))
         return centred

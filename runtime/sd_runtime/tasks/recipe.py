@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sd_runtime.adapters.uses import AdapterUse
 from sd_runtime.errors import UnsupportedError
+from sd_runtime.models import judge_tile
 from sd_runtime.prompt import judging
 from sd_runtime.prompt.settings import TextSettings
 from sd_runtime.sampling import catalog
@@ -74,8 +75,12 @@ class Upscaler:
 
     name: str
     path: Path | None = None
+    #: Side in pixels of what the network is shown at once; 0: as much as is served. Less than 32 is refused.
     tile: int = 192
     overlap: int = 8
+
+    def __post_init__(self) -> None:
+        judge_tile(self.tile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Every call that `webuiapi` (https://pypi.org/project/webuiapi) has, made once: runs in that client's own
+"""Every call that the package `webuiapi` has, made once: runs in that client's own
 environment, and prints as JSON what became of each.
 
     python webuiapi_calls.py HOST PORT USER PASSWORD

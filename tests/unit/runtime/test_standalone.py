@@ -170,3 +170,14 @@ def test_a_person_with_a_folder_gets_a_picture_and_ends_it_with_ctrl_c(
         _, told = program.communicate()
     assert f"http://127.0.0.1:{port}" in told
     assert len(list((tmp_path / "out").rglob("*.png"))) == 1
+
+
+def test_a_wrong_setting_in_the_environment_is_told_by_its_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def live(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was started")
+
+    monkeypatch.setenv("SD_MAX_STEPS", "abc")
+    assert standalone.run(["--models-dir", str(folder)], live) == 2
+    assert "sd-runtime: SD_MAX_STEPS: " in capsys.readouterr().err

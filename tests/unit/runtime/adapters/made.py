@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,7 +230,7 @@ def hypernet(path: Path, strength: float = 1.0) -> AdapterUse:
 def with_adapters(stand: Model, rows: Sequence[tuple[AdapterUse, ...]]) -> torch.Tensor:
     """The U-Net's answer for these rows."""
     adapters = Adapters(budget_bytes=10**9)
-    with adapters.on_unet(stand, rows) if rows else nullcontext():
+    with adapters.on_unet(stand, [adapters.pin(stand, row) for row in rows]):
         return run_unet(stand.unet, len(rows))
 
 

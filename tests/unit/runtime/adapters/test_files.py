@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
@@ -104,6 +104,7 @@ def test_bytes_that_were_changed_are_read_or_refused(data: st.DataObject, tmp_pa
 
 
 @given(st.text(max_size=60))
+@example("lora_A")
 def test_any_name_of_a_tensor_is_parsed_or_is_none(name: str) -> None:
     parsed = naming.parse(f"lora_unet_{name}.lora_up.weight")
     assert parsed is None or parsed[1] == "up"

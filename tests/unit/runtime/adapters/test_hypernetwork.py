@@ -173,7 +173,7 @@ def test_what_is_no_hypernetwork_for_this_model_is_refused(what: str, tmp_path: 
     path = tmp_path / "strange.safetensors"
     save_file({name: value.contiguous() for name, value in tensors.items()}, path, notes)
     with pytest.raises(UnsupportedError) as refusal:
-        Adapters(budget_bytes=10**9).prepare(made.model(), (hypernet(path),))
+        Adapters(budget_bytes=10**9).pin(made.model(), (hypernet(path),))
     assert refusal.value.value == "<hypernet:strange>"
     assert words in str(refusal.value)
 
@@ -181,4 +181,4 @@ def test_what_is_no_hypernetwork_for_this_model_is_refused(what: str, tmp_path: 
 def test_one_whose_widths_the_model_has_not_is_refused(tmp_path: Path) -> None:
     write_hypernetwork(tmp_path / "wide.pt", (768,))
     with pytest.raises(UnsupportedError, match="768 wide; no attention of the checkpoint"):
-        Adapters(budget_bytes=10**9).prepare(made.model(), (hypernet(tmp_path / "wide.pt"),))
+        Adapters(budget_bytes=10**9).pin(made.model(), (hypernet(tmp_path / "wide.pt"),))

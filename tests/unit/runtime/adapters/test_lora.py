@@ -47,7 +47,8 @@ def test_the_text_encoders_part_is_as_if_it_were_added_to_the_weights(kind: str,
     networks = {"te1": model.text.first, "te2": model.text.second}  # type: ignore[attr-defined]
     path = tmp_path / "a.safetensors"
     fused = made.file_and_fused(path, networks, KINDS[kind], strength=0.7)
-    with Adapters(budget_bytes=10**9).on_text(model, (use(path, text=0.7, unet=0),)):
+    adapters = Adapters(budget_bytes=10**9)
+    with adapters.on_text(model, adapters.pin(model, (use(path, text=0.7, unet=0),))):
         changed = {part: made.run_text(network) for part, network in networks.items()}
     for part, network in networks.items():
         assert difference(changed[part], made.run_text(fused[part])) < 1e-5
@@ -159,7 +160,8 @@ def test_the_text_encoders_names_are_known(prefix: str, endings: tuple[str, str]
 
     fused = made.file_and_fused(path, {"te": network}, made.lora(alpha=None), key=key)
     _respell(path, dict(zip((".lora_down.weight", ".lora_up.weight"), endings, strict=True)))
-    with Adapters(budget_bytes=10**9).on_text(model, (use(path),)):
+    adapters = Adapters(budget_bytes=10**9)
+    with adapters.on_text(model, adapters.pin(model, (use(path),))):
         changed = made.run_text(network)
     assert difference(changed, made.run_text(fused["te"])) < 1e-5
 
@@ -269,7 +271,7 @@ def test_what_cannot_be_applied_as_a_whole_is_refused_by_name(what: str, tmp_pat
     save_file({name: value.clone().contiguous() for name, value in tensors.items()}, path)
     model, adapters = made.model(), Adapters(budget_bytes=10**9)
     with pytest.raises(UnsupportedError) as refusal:
-        adapters.prepare(model, (use(path),))
+        adapters.pin(model, (use(path),))
     assert (refusal.value.field, refusal.value.value) == ("prompt", "<lora:strange>")
     assert words in str(refusal.value)
     assert adapters.nbytes == 0
@@ -280,4 +282,4 @@ def test_notes_of_peft_that_are_not_understood_are_refused(tmp_path: Path) -> No
     for notes in ("{", "[]", json.dumps({"unet.alpha_pattern": {"to_k": 3}})):
         save_file(_GOOD, path, {"lora_adapter_metadata": notes})
         with pytest.raises(UnsupportedError, match=r"lora_adapter_metadata|alpha_pattern"):
-            Adapters(budget_bytes=10**9).prepare(made.model(), (use(path),))
+            Adapters(budget_bytes=10**9).pin(made.model(), (use(path),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -64,19 +65,23 @@ def test_rows_without_adapters_and_zero_strengths_leave_the_networks_alone(
     model = made.model()
     adapters = Adapters(budget_bytes=10**9)
     absent = use(uses["a"].path.with_name("not-there.safetensors"), unet=0, text=0)
-    adapters.prepare(model, (absent,))
-    with adapters.on_unet(model, [(), (absent,)]), adapters.on_text(model, (absent, uses["h"])):
-        assert not any("forward" in vars(module) for module in model.unet.modules())
-        assert torch.equal(made.run_unet(model.unet, 2), made.run_unet(model.unet, 2))
-    assert adapters.nbytes == 0
+    nothing = adapters.pin(model, ())
+    assert nothing == adapters.pin(model, (absent,))
+    assert not nothing.files
+    with (
+        adapters.on_unet(model, [nothing, None]),
+        adapters.on_text(model, adapters.pin(model, (absent, uses["h"]))),
+    ):
+        for network in (model.unet, cast(Any, model.text).network):
+            assert not any("forward" in vars(module) for module in network.modules())
 
 
 def test_the_networks_are_as_before_after_the_block_even_if_it_fails(uses: dict[str, AdapterUse]) -> None:
-    model = made.model()
+    model, adapters = made.model(), Adapters(budget_bytes=10**9)
     before = made.run_unet(model.unet, 2)
     with (
         pytest.raises(ZeroDivisionError),
-        Adapters(budget_bytes=10**9).on_unet(model, [(uses["a"],), (uses["h"],)]),
+        adapters.on_unet(model, [adapters.pin(model, (uses[name],)) for name in "ah"]),
     ):
         _ = 1 / 0
     assert torch.equal(made.run_unet(model.unet, 2), before)
@@ -128,11 +133,10 @@ def test_adapters_are_computed_in_the_models_number_format(
     model, exact = made.model(dtype=dtype), made.model()
     rows = [(uses["a"], uses["h"]), (uses["c"],)]
     adapters = Adapters(budget_bytes=10**9)
-    adapters.prepare(model, rows[0])
     x, times, context = torch.randn(2, 4, 8, 8), torch.tensor([500.0, 20.0]), torch.randn(2, 7, made.WIDTH)
-    with torch.inference_mode(), adapters.on_unet(model, rows):
+    with torch.inference_mode(), adapters.on_unet(model, [adapters.pin(model, row) for row in rows]):
         answer = model.unet(x.to(dtype), times, context.to(dtype), return_dict=False)[0]
-    with torch.inference_mode(), adapters.on_unet(exact, rows):
+    with torch.inference_mode(), adapters.on_unet(exact, [adapters.pin(exact, row) for row in rows]):
         reference = exact.unet(x, times, context, return_dict=False)[0]
     assert answer.dtype == dtype
     assert difference(answer.float(), reference) < (0.2 if dtype == torch.bfloat16 else 0.03)

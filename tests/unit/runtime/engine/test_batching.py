@@ -8,7 +8,7 @@ import torch
 
 from sd_runtime.adapters.patching import Adapters
 from sd_runtime.engine import batching
-from sd_runtime.engine.work import Evaluate
+from sd_runtime.engine.work import Estimate, Evaluate
 from sd_runtime.prompt.encoding import Conditioning
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ class NoAdapters(Adapters):
 
 
 def evaluate(model: Any, batch: list[Evaluate], **options: Any) -> list[torch.Tensor]:
-    return [each.denoised for each in batching.evaluate(model, batch, NoAdapters(), **options)]
+    return [each.denoised for each in estimates(model, batch, **options)]
+
+
+def estimates(model: Any, batch: list[Evaluate], **options: Any) -> list[Estimate]:
+    return batching.evaluate(model, batch, NoAdapters(), [None] * len(batch), **options)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,7 @@ def test_guidance_is_the_scaled_difference_of_the_two_predictions(model: Model) 
         evaluate(model, [one_text(guided, text)])[0] for text in (guided.conds[0][0], guided.uncond)
     )
     assert (positive - negative).abs().max() > 0.01
-    (estimate,) = batching.evaluate(model, [guided], NoAdapters())
+    (estimate,) = estimates(model, [guided])
     assert torch.allclose(estimate.denoised, negative + 4.0 * (positive - negative), atol=1e-4)
     assert estimate.unguided is not None
     assert torch.allclose(estimate.unguided, negative, atol=1e-4)

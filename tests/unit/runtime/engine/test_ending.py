@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from engine_bench import WAIT, Bench, Gate, difference, picture, running
+from engine_bench import WAIT, Bench, Gate, RecordingObserver, difference, picture, running, settings
 
-from sd_runtime.engine.loop import Ticket
+from sd_runtime.engine.loop import Engine, Ticket
+from sd_runtime.engine.memory import NoMeter
 from sd_runtime.engine.work import Decode, Encode, Host, Made, OnStep, Step, TaskRun
-from sd_runtime.errors import Cancelled, GenerationError, UnsupportedError
+from sd_runtime.errors import Cancelled, GenerationError, SdError, UnsupportedError
+from sd_runtime.models.library import Library
 from sd_runtime.models.network import Model as Network
 from sd_runtime.tasks.txt2img import Txt2Img
 
@@ -174,6 +177,59 @@ def test_what_cannot_be_computed_in_a_batch_fails_only_those_it_concerns(bench: 
         assert difference(ticket.future.result(WAIT).pixels, bench.alone(picture(seed=seed))) <= 2
 
 
+def test_an_error_that_is_kept_keeps_nothing_of_what_was_computed(bench: Bench) -> None:
+    large: list[weakref.ref[torch.Tensor]] = []
+
+    class Failing:
+        checkpoint: Path | None = None
+
+        def run(self, model: Model, on_step: OnStep) -> TaskRun:
+            hidden = torch.zeros(1000)
+            large.append(weakref.ref(hidden))
+            yield Encode("a")
+            raise GenerationError("it failed")
+
+    class Broken(Failing):
+        def run(self, model: Model, on_step: OnStep) -> TaskRun:
+            hidden = torch.zeros(1000)
+            large.append(weakref.ref(hidden))
+            yield Encode("a")
+            raise KeyError("a bug")
+
+    kept = [bench.engine.submit(task).future.exception(WAIT) for task in (Failing(), Broken())]
+    bench.alone(picture(steps=1))  # the engine is done with them
+    assert all(isinstance(error, GenerationError) for error in kept)
+    assert [ref() for ref in large] == [None, None]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_device_that_is_lost_ends_the_engine_and_one_that_answers_does_not(
+    checkpoint_file: Path, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    def broken(model: Network, *rest: Any, **more: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    ended = threading.Event()
+    engine = Engine(settings(), Library(()), RecordingObserver(), on_end=ended.set)
+    engine.start()
+    try:
+        engine.load(checkpoint_file).result(WAIT)
+        monkeypatch.setattr(Network, "predict", broken)
+        monkeypatch.setattr(NoMeter, "answers", lambda meter: answers)
+        with pytest.raises(SdError):
+            engine.submit(picture()).future.result(WAIT)
+        if answers:
+            monkeypatch.setattr(Network, "predict", _predict)
+            assert engine.submit(picture(steps=1)).future.result(WAIT).pixels.shape == (64, 64, 3)
+            assert not ended.is_set()
+        else:
+            assert ended.wait(WAIT)
+            with pytest.raises(SdError):
+                engine.submit(picture()).future.result(WAIT)
+    finally:
+        engine.close()
+
+
 # --- work of the host
 
 
@@ -270,6 +326,28 @@ def test_a_call_that_does_not_fit_the_memory_is_split_and_everybody_gets_the_pic
         tight.alone(picture(steps=20))
         # what fits was learned: nothing more runs out, but for a picture whose two texts never fit together
         assert device.refused - refused == (20 if rows == 1 else 0)
+
+
+def test_what_a_call_that_ran_out_had_computed_is_gone_before_the_smaller_ones(
+    checkpoint_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def predict(model: Network, x: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+        alive.append(sum(ref() is not None for ref in left))
+        hidden = x * 2
+        left.append(weakref.ref(hidden))
+        if len(x) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return _predict(model, x, *rest, **more)
+
+    monkeypatch.setattr(Network, "predict", predict)
+    with running(checkpoint_file) as tight:
+        for ticket in tight.together([picture(seed=seed, steps=2) for seed in range(4)]):
+            ticket.future.result(WAIT)
+    assert len(alive) > 4
+    assert set(alive) == {0}
 
 
 def test_a_picture_that_does_not_fit_the_memory_at_all_is_an_error_that_says_so_and_the_engine_goes_on(

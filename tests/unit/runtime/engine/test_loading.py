@@ -22,6 +22,7 @@ from sd_runtime.engine.rounds import Rounds
 from sd_runtime.engine.work import Encode, Made, OnStep, TaskRun, UseCheckpoint
 from sd_runtime.errors import Cancelled, CheckpointError, DeviceError, NotLoaded
 from sd_runtime.models.library import Library
+from sd_runtime.tasks.recipe import Refiner
 
 if TYPE_CHECKING:
     from sd_runtime.models.network import Model
@@ -284,6 +285,26 @@ def test_many_tasks_that_change_their_checkpoint_in_the_midst_all_come_to_their_
     assert len(loads.names) <= 3
 
 
+def test_an_interrupted_picture_that_waits_for_another_checkpoint_is_made_with_its_own(
+    checkpoint_file: Path, other_file: Path, loads: Loads
+) -> None:
+    refined = picture(steps=20, refiner=Refiner(checkpoint=other_file, switch_at=0.3))
+    with running(checkpoint_file) as bench:
+        stranger = bench.engine.submit(picture(steps=3000))
+        waiting = bench.engine.submit(refined)
+        while not (waiting.last_step and waiting.last_step.done > 2):
+            time.sleep(0.001)
+        time.sleep(0.5)  # by now it waits: the stranger uses the other checkpoint's place
+        assert not waiting.future.done()
+        waiting.interrupt()
+        made = waiting.future.result(WAIT)
+        assert made.interrupted
+        assert made.pixels.shape == (64, 64, 3)
+        assert not stranger.future.done()
+        stranger.cancel()
+    assert loads.names == ["tiny"]
+
+
 def test_a_checkpoint_that_cannot_be_loaded_fails_the_task_that_named_it_alone(
     checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -295,6 +316,37 @@ def test_a_checkpoint_that_cannot_be_loaded_fails_the_task_that_named_it_alone(
             assert isinstance(ticket.future.exception(WAIT), CheckpointError)
         for ticket in (tickets[0], tickets[3]):
             assert ticket.future.result(WAIT).pixels.shape == (64, 64, 3)
+
+
+def test_a_file_at_fault_costs_neither_the_served_checkpoint_nor_anybodys_time(
+    checkpoint_file: Path, tmp_path: Path, loads: Loads
+) -> None:
+    spoilt = tmp_path / "spoilt.safetensors"
+    spoilt.write_bytes(b"not a checkpoint")
+    with running(checkpoint_file) as bench:
+        long = bench.engine.submit(picture(steps=2000))
+        for path in (spoilt, tmp_path / "absent.safetensors", spoilt):
+            error = bench.engine.submit(picture(checkpoint=path)).future.exception(WAIT)
+            assert isinstance(error, CheckpointError)
+            assert path.name in str(error)
+        assert not long.future.done()
+        long.cancel()
+        bench.alone(picture(steps=1))
+    assert loads.names == ["tiny"]
+
+
+def test_the_budget_counts_what_networks_take_and_not_what_their_file_does(
+    checkpoint_file: Path, tmp_path: Path, loads: Loads
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    half = tmp_path / "half.safetensors"
+    save_file({name: value.half() for name, value in load_file(checkpoint_file).items()}, half)
+    size = checkpoint_file.stat().st_size
+    with running(checkpoint_file, checkpoint_bytes=int(1.7 * size)) as bench:
+        for each in (half, None):
+            bench.alone(picture(checkpoint=each, steps=1))
+    assert loads.names == ["tiny", "half", "tiny"]
 
 
 def test_a_file_that_changed_is_read_again_when_it_is_wished_for_again(

@@ -28,6 +28,9 @@ class Gauge:
     def release(self) -> None:
         self.released += 1
 
+    def answers(self) -> bool:
+        return True
+
 
 def test_nothing_is_limited_before_anything_is_known() -> None:
     assert Guard(Gauge()).rows("kind") is None
@@ -71,6 +74,9 @@ def test_a_limit_that_was_learned_is_tried_again() -> None:
             RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
             True,
         ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (MemoryError(), False),
     ],

@@ -135,16 +135,18 @@ def with_alpha():
 
 
 async def test_what_is_transparent_becomes_the_background_or_stays(world):
-    white = await inputs.pixels(world.services, "image", with_alpha())
+    held = world.services.intake.holding()
+    white = await inputs.pixels(world.services, "image", with_alpha(), held)
     assert (white[0, 0].tolist(), white[0, 7].tolist()) == ([0, 0, 255], [255, 255, 255])
-    black = await inputs.pixels(world.services, "image", with_alpha(), background=(0, 0, 0))
+    black = await inputs.pixels(world.services, "image", with_alpha(), held, background=(0, 0, 0))
     assert black[0, 7].tolist() == [0, 0, 0]
-    kept = await inputs.pixels(world.services, "image", with_alpha(), background=None)
+    kept = await inputs.pixels(world.services, "image", with_alpha(), held, background=None)
     assert kept[0, 7].tolist() == [255, 0, 0, 0]
 
 
 async def test_a_masks_alpha_channel_is_the_mask(world):
-    mask = await inputs.mask(world.services, "mask", with_alpha())
+    held = world.services.intake.holding()
+    mask = await inputs.mask(world.services, "mask", with_alpha(), held)
     assert (mask.shape, int(mask[0, 0]), int(mask[0, 7])) == ((8, 8), 255, 0)
 
 
@@ -157,7 +159,8 @@ async def test_base64_may_come_in_several_forms(world, form):
         "in capitals": f"DATA:image/png;BASE64,{text}",
         "broken into lines": "\r\n".join(text[i : i + 20] for i in range(0, len(text), 20)),
     }[form]
-    assert (await inputs.pixels(world.services, "image", text)).shape == (8, 8, 3)
+    held = world.services.intake.holding()
+    assert (await inputs.pixels(world.services, "image", text, held)).shape == (8, 8, 3)
 
 
 async def test_where_urls_are_fetched_a_private_address_is_still_refused(make_world, prompt_engine):

@@ -173,11 +173,9 @@ async def test_a_preview_is_a_small_png_and_nothing_before_the_first_step_and_af
     assert (await client.get(f"{JOBS}/{job['id']}/preview")).status_code == 204
 
 
-async def test_jobs_are_listed_briefly_oldest_first(client, world, until):
-    first, second = await hand_in(client, world, until), await hand_in(client, world, until)
-    listed = (await client.get(JOBS)).json()
-    assert [each["id"] for each in listed] == [first["id"], second["id"]]
-    assert set(listed[0]) == {"id", "kind", "state", "progress", "created_at"}
+async def test_nobody_is_told_the_ids_of_others_jobs(client, world, until):
+    await hand_in(client, world, until)
+    assert (await client.get(JOBS)).status_code == 405
 
 
 @pytest.mark.parametrize("way", ["", "/result", "/preview", "/events", "/cancel"])
@@ -255,7 +253,7 @@ async def test_however_deeply_parameters_are_nested_they_are_refused_or_taken(cl
     nested = b"[" * depth + b"]" * depth
     body = b'{"kind": "txt2img", "parameters": {"unknown": ' + nested + b"}}"
     response = await client.post(JOBS, content=body)
-    assert response.status_code in (202, 400), response.text
+    assert response.status_code in (202, 400, 422), response.text
 
 
 async def test_one_job_more_than_the_queue_takes_is_refused_with_the_time_to_wait(switching_world, until):

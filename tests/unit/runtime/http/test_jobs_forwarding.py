@@ -8,6 +8,7 @@ import contextlib
 import json
 import socket
 from collections import Counter
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -290,3 +291,19 @@ async def test_alone_nothing_is_anothers(names):
     assert await peers.owner(identity.new(identity.replica_called("127.0.0.2"))) is None
     assert await peers.in_order_for("mine") == [""]
     assert names.asked == 0
+
+
+async def test_however_many_watch_through_another_replica_it_goes_on_answering(replicas, until):
+    first, second, _ = replicas
+    job = await hand_in(first, until)
+    limits = httpx.Limits(max_connections=None)
+    async with (
+        second.client(limits=limits) as client,
+        AsyncExitStack() as watching,
+    ):
+        for _ in range(105):
+            stream = await watching.enter_async_context(client.stream("GET", f"{JOBS}/{job}/events"))
+        assert stream.headers["x-accel-buffering"] == "no"
+        answer = await asyncio.wait_for(client.get(f"{JOBS}/{job}"), 10)
+        assert answer.status_code == 200
+        first.engine.tickets[0].finish()

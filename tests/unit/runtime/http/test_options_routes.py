@@ -60,7 +60,9 @@ async def test_another_checkpoint_is_refused_where_somebody_else_says_which_is_s
 
 
 class Switching:
-    """Serves what it is told to, or fails with an error."""
+    """Serves what it is told to, with a digest of its own, or fails with an error."""
+
+    text_layers = 4
 
     def __init__(self, world, loaded_checkpoint, error=None):
         self.switched = []
@@ -71,7 +73,8 @@ class Switching:
         self.switched.append(path.name)
         if self._error:
             raise self._error
-        self._world.services.state.become_ready(self._loaded(path))
+        digest = ("ab12" if path.stem == "shapes" else "cd34") * 16
+        self._world.services.state.become_ready(self._loaded(path, digest, text_layers=self.text_layers))
 
 
 async def test_another_checkpoint_is_switched_to_where_nobody_else_says_which(world, loaded_checkpoint):
@@ -84,6 +87,67 @@ async def test_another_checkpoint_is_switched_to_where_nobody_else_says_which(wo
     after = await get(world, "/sdapi/v1/options")
     assert after["sd_model_checkpoint"].startswith("other.safetensors")
     assert after["jpeg_quality"] == 50
+
+
+async def test_the_digest_of_the_one_before_does_not_spoil_a_switch(world, loaded_checkpoint):
+    world.services.switch = Switching(world, loaded_checkpoint)
+    before = await get(world, "/sdapi/v1/options")
+    assert before["sd_checkpoint_hash"]
+    response = await set_options(world, **before | {"sd_model_checkpoint": "other", "jpeg_quality": 50})
+    assert (response.status_code, world.served) == (200, ("other", "cd34" * 16))
+    after = await get(world, "/sdapi/v1/options")
+    assert (after["jpeg_quality"], after["sd_checkpoint_hash"]) == (50, "cd34" * 16)
+
+
+async def test_options_got_before_a_switch_can_be_sent_back_after_it(world, loaded_checkpoint):
+    switch = world.services.switch = Switching(world, loaded_checkpoint)
+    before = await get(world, "/sdapi/v1/options")
+    assert (await set_options(world, sd_model_checkpoint="other")).status_code == 200
+    # The digest alone names a checkpoint that is not served.
+    alone = await set_options(world, sd_checkpoint_hash=before["sd_checkpoint_hash"] + "0")
+    assert alone.status_code == 422
+    world.services.shelf.all = lambda served: [
+        *(each for each in listed(world, served) if each.path.stem != "shapes"),
+        world.services.shelf.entry(world.folder / "shapes.safetensors", "ab12" * 16),
+    ]
+    assert (await set_options(world, **before)).status_code == 200
+    assert switch.switched == ["other.safetensors", "shapes.safetensors"]
+
+
+def listed(world, served):
+    return type(world.services.shelf).all(world.services.shelf, served)
+
+
+async def test_what_cannot_be_with_the_new_checkpoint_keeps_the_old_one(world, loaded_checkpoint):
+    switch = world.services.switch = Switching(world, loaded_checkpoint)
+    switch.text_layers = 2
+    changes = {"sd_model_checkpoint": "other", "CLIP_stop_at_last_layers": 3, "jpeg_quality": 50}
+    response = await set_options(world, **changes)
+    assert response.status_code == 422
+    assert "CLIP_stop_at_last_layers: 3" in response.json()["detail"]
+    assert switch.switched == ["other.safetensors", "shapes.safetensors"]
+    after = await get(world, "/sdapi/v1/options")
+    assert (after["jpeg_quality"], after["CLIP_stop_at_last_layers"]) == (80, 1)
+
+
+async def test_of_two_who_choose_a_checkpoint_the_last_one_counts(world, loaded_checkpoint, until):
+    switch = Switching(world, loaded_checkpoint)
+    going_on = asyncio.Event()
+
+    async def slowly(path):
+        begun.append(path.stem)
+        await going_on.wait()
+        await switch(path)
+
+    begun = []
+    world.services.switch = slowly
+    first = asyncio.create_task(set_options(world, sd_model_checkpoint="other"))
+    await until(lambda: begun)
+    second = asyncio.create_task(set_options(world, sd_model_checkpoint="shapes"))
+    assert (await set_options(world, jpeg_quality=50)).status_code == 200
+    going_on.set()
+    assert [each.status_code for each in await asyncio.gather(first, second)] == [200, 200]
+    assert (begun, world.served[0]) == (["other", "shapes"], "shapes")
 
 
 async def test_a_switch_that_fails_is_told_and_nothing_is_kept(world, loaded_checkpoint):

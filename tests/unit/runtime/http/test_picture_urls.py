@@ -19,6 +19,8 @@ from sd_runtime.routes.picture_urls import FetchError
         *("::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1", "fec0::1"),
         *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "64:ff9b::7f00:1", "64:ff9b:1::1"),
         *("2002:7f00:1::", "2002:808:808::", "2001::1", "::10.0.0.1", "::8.8.8.8", "2001:db8::1"),
+        *("::ffff:0:127.0.0.1", "::ffff:0:8.8.8.8", "192.88.99.1", "3fff::1", "5f00::1"),
+        *("2606:4700::5efe:10.0.0.1", "2606:4700::200:5efe:8.8.8.8"),
     ],
 )
 def test_addresses_that_are_not_of_the_internet_are_refused(address):
@@ -42,6 +44,9 @@ def test_public_addresses_are_not(address):
         ("http://user:word@example.com/", "user name or password"),
         ("http://", "http or https"),
         ("http://[::1/", "no URL"),
+        ("http://xn--/", "no URL"),
+        ("http://8.8.8.8:99999/x", "port"),
+        ("http://8.8.8.8:0/x", "port"),
         ("http://127.0.0.1:1/", "an address of the server itself"),
         ("http://[::ffff:169.254.169.254]/", "a link-local address"),
         ("http://0x7f000001/", "cannot be looked up"),
@@ -140,6 +145,9 @@ async def test_a_redirect_is_followed_and_its_host_looked_up_again():
         ("http://localhost/", "local network"),
         ("file:///etc/passwd", "http or https"),
         ("http://[::1/", "no URL"),
+        ("http://xn--/", "no URL"),
+        ("http://8.8.8.8:99999/x", "port"),
+        ("http://8.8.8.8:0/x", "port"),
         ("ftp://example.com/", "http or https"),
     ],
 )
@@ -197,3 +205,10 @@ async def test_nobody_listening_is_told():
     await server.wait_closed()
     with pytest.raises(FetchError, match="cannot be fetched"):
         await fetch(f"http://pictures.example:{port}/")
+
+
+@pytest.mark.parametrize("location", ["http://8.8.8.8:99999/", "http://xn--/"])
+async def test_a_redirect_to_what_is_no_address_is_told(location):
+    async with serving(response("302 Found", location=location)) as (port, _):
+        with pytest.raises(FetchError, match=r"port|no URL"):
+            await fetch(f"http://pictures.example:{port}/")

@@ -1,6 +1,7 @@
 """The process: its settings, its log, and its life from listening to SIGTERM."""
 
 import asyncio
+import contextlib
 import errno
 import io
 import json
@@ -252,14 +253,17 @@ async def test_one_connection_more_than_a_server_takes_is_turned_away():
         await PlainTextResponse("here")(scope, receive, send)
 
     server = serving.server(app, host="127.0.0.1", port=0, connections=3)
+    answer = httpx.Response(500)
 
     async def load():
+        nonlocal answer
         (listening,) = server.servers
         port = listening.sockets[0].getsockname()[1]
         idle = []
         async with httpx.AsyncClient(headers={"connection": "close"}) as client:
             for _ in range(3):
-                told.append((await client.get(f"http://127.0.0.1:{port}/")).status_code)
+                answer = await client.get(f"http://127.0.0.1:{port}/")
+                told.append(answer.status_code)
                 idle.append(await asyncio.open_connection("127.0.0.1", port))
         for _, writer in idle:
             writer.close()
@@ -270,6 +274,48 @@ async def test_one_connection_more_than_a_server_takes_is_turned_away():
 
     await asyncio.wait_for(serving.run([server], follow_wishes=load, drain_jobs=drain), 10)
     assert told == [200, 200, 503]
+    assert (answer.json()["error"], answer.headers["retry-after"]) == ("TooManyConnections", "5")
+
+
+async def test_who_sends_no_whole_request_head_is_cut_off_and_who_waits_for_an_answer_is_not():
+    told = []
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(1.5)
+        await PlainTextResponse("late")(scope, receive, send)
+
+    server = serving.server(app, host="127.0.0.1", port=0, idle_seconds=1)
+
+    async def load():
+        (listening,) = server.servers
+        port = listening.sockets[0].getsockname()[1]
+
+        async def connect(*sent):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                for piece in sent:
+                    writer.write(piece)
+                    await asyncio.sleep(0.4)
+                answer = await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            return answer
+
+        head = b"GET / HTTP/1.1\r\nHost: x\r\n"
+        told.extend(
+            await asyncio.gather(connect(), connect(head), connect(*[b"G"] * 5), connect(head + b"\r\n"))
+        )
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def drain():
+        pass
+
+    await asyncio.wait_for(serving.run([server], follow_wishes=load, drain_jobs=drain), 20)
+    assert told[0] == told[1] == b""
+    assert not told[2].endswith(b"late")
+    assert told[3].endswith(b"late")
 
 
 async def test_a_load_that_fails_is_an_error_in_the_state_and_the_log(make_world, unloadable_engine, caplog):

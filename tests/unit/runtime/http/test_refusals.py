@@ -83,7 +83,7 @@ async def test_a_body_that_is_no_json_object_is_refused(world, content):
     [
         (b'{"steps":1', ["not JSON", "Expecting ',' delimiter", "character 10"]),
         (b"{\xff}", ["not JSON", "0xff in position 1"]),
-        (b"[" * 100_000, ["not JSON", "recursion"]),
+        (b"[" * 15_000, ["not JSON", "recursion"]),
         (b'{"seed": 1' + b"0" * 5000 + b"}", ["not JSON", "5001 digits"]),
     ],
     ids=["cut off", "not UTF-8", "nested", "a huge number"],
@@ -134,8 +134,8 @@ async def test_half_a_surrogate_pair_in_a_name_is_refused(world, path):
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ({"styles": [1] * 100_000}, ["styles", "at most 256"]),
-        ({"script_args": [1] * 100_000}, ["script_args", "at most 256"]),
+        ({"styles": [1] * 15_000}, ["styles", "at most 256"]),
+        ({"script_args": [1] * 15_000}, ["script_args", "at most 256"]),
         ({"styles": [1] * 200}, ["styles.0", "and 190 more"]),
         ({"alwayson_scripts": {"a" * 100_000: 1}}, ["alwayson_scripts", "…", "not found", "none"]),
         (

@@ -242,3 +242,18 @@ def test_a_picture_that_claims_to_be_enormous_is_refused_unread():
         codec.read_metadata(bytes(data))
     with pytest.raises(codec.TooManyPixels):
         codec.decode(bytes(data), max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("size", [(2**16 + 1, 1), (1, 2**16 + 1)])
+def test_a_picture_with_a_side_that_no_picture_has_is_refused(size):
+    buffer = io.BytesIO()
+    Image.new("L", size).save(buffer, format="PNG")
+    with pytest.raises(codec.TooManyPixels, match="a side is longer than 65536"):
+        codec.decode(buffer.getvalue(), max_pixels=2**20)
+
+
+@pytest.mark.parametrize(("form", "side"), [("webp", 16_383), ("jpg", 65_500)])
+def test_a_picture_that_is_longer_than_a_format_can_hold_is_refused_by_name(form, side):
+    codec.judge_form(form, (side, 1))
+    with pytest.raises(UnsupportedError, match=f"samples_format: '{form} of {side + 1}x1 .*{side} .* png"):
+        codec.encode(np.zeros((1, side + 1, 3), dtype=np.uint8), form, None)

@@ -1,5 +1,7 @@
 """Masks: softened, surrounded, filled, laid over."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -99,3 +101,17 @@ def test_a_part_is_pasted_in_its_place_and_the_whole_is_not_changed():
     assert pasted[2:4, 1:2].min() == 1
     assert pasted.sum() == part.sum()
     assert whole.max() == 0
+
+
+@pytest.mark.parametrize("size", [(10_000, 4), (4, 10_000)])
+def test_a_long_mask_is_softened_and_laid_over_in_memory_of_its_own_size(size):
+    mask = mask_with(*size, (0, 0, 2, 2))
+    picture = np.repeat(mask[..., None], 3, axis=2)
+    tracemalloc.start()
+    try:
+        masks.overlay(picture, picture, masks.blur(mask, 128, 128))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Each of its short lines becomes a hundred times as long by what is mirrored.
+    assert peak < 80 * 2**20

@@ -1,5 +1,7 @@
 """Sizes: what is stretched, cut and continued."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,3 +54,39 @@ def test_a_picture_that_has_the_size_is_not_touched():
 def test_nearest_makes_no_new_colours():
     pixels = np.array([[[0, 0, 0], [255, 255, 255]]], dtype=np.uint8)
     assert resizing.nearest(pixels, (4, 1))[0, :, 0].tolist() == [0, 0, 255, 255]
+
+
+def smooth(width, height):
+    x, y = np.linspace(0, 3, width), np.linspace(0, 5, height)[:, None]
+    shades = 128 + 100 * np.sin(x + y) * np.cos(x - 2 * y)
+    return np.repeat(shades.astype(np.uint8)[..., None], 3, axis=2)
+
+
+@given(sizes, sizes)
+def test_cropping_keeps_what_the_middle_of_the_covering_picture_shows(source, target):
+    pixels = smooth(*source)
+    covering = resizing.lanczos(pixels, resizing.covering(source, target))
+    expected = resizing.centre(covering, target)
+    assert np.abs(resizing.crop(pixels, target).astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("source", [(4, 8000), (8000, 4)])
+def test_cropping_a_long_picture_takes_no_more_memory_than_its_source_and_result(source):
+    pixels = smooth(*source)
+    tracemalloc.start()
+    try:
+        resizing.crop(pixels, (64, 64))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The covering picture would be 64 x 128000.
+    assert peak < 2**20
+
+
+def test_a_part_is_cut_with_what_is_around_it_and_stays_the_same_part():
+    pixels = smooth(100, 20)
+    box = resizing.Box(40.5, 0, 60.25, 20)
+    cut, placed = resizing.cut(pixels, box, 8)
+    assert np.array_equal(cut, pixels[:, 32:69])
+    assert placed == (8.5, 0, 28.25, 20)
+    assert np.array_equal(resizing.lanczos(cut, (30, 30), placed), resizing.lanczos(pixels, (30, 30), box))

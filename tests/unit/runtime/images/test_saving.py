@@ -1,8 +1,10 @@
 """Saved pictures: names, numbers, whole or not there."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +136,27 @@ def test_a_folder_that_cannot_be_made_is_an_os_error_and_leaves_nothing(tmp_path
     (tmp_path / "txt2img-images").write_text("in the way")
     with pytest.raises(OSError, match="txt2img-images"):
         save(OutputFolder(tmp_path), b"x", seed=1, day=DAY)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_volume_without_hard_links_keeps_pictures_apart_too(tmp_path, monkeypatch, code):
+    def refuse(path, target):
+        raise OSError(code, "no hard links")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    ours, theirs = OutputFolder(tmp_path), OutputFolder(tmp_path)
+    save(ours, b"1")
+    save(theirs, b"2")
+    save(ours, b"3")
+    day = tmp_path / "txt2img-images" / "2030-01-31"
+    assert [(day / name).read_bytes() for name in names(tmp_path)] == [b"1", b"2", b"3"]
+
+
+def test_a_volume_that_fails_is_not_taken_for_one_without_hard_links(tmp_path, monkeypatch):
+    def fail(path, target):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(Path, "hardlink_to", fail)
+    with pytest.raises(OSError, match="broken"):
+        save(OutputFolder(tmp_path), b"1")
+    assert names(tmp_path) == []

@@ -57,3 +57,18 @@ def test_neighbours_fade_into_each_other() -> None:
     line = found[0, 0, 0]
     assert line[:12].eq(0).all() and line[16:].eq(1).all()
     assert line[12:16].tolist() == [0.125, 0.375, 0.625, 0.875]
+
+
+def test_what_is_finished_may_take_less_memory_than_what_is_computed() -> None:
+    picture = torch.rand(1, 3, 50, 40)
+
+    def piece(box: tiles.Box) -> torch.Tensor:
+        top, bottom, left, right = box
+        return picture[..., top:bottom, left:right]
+
+    work = tiles.joining(
+        piece, rows=50, columns=40, tile=16, overlap=4, finish=lambda band: (band * 255).round().byte()
+    )
+    found = tiles.at_once(work)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found, (picture * 255).round().byte())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from sd_runtime import device
-from sd_runtime.errors import CheckpointError, GenerationError
+from sd_runtime.errors import CheckpointError, GenerationError, UnsupportedError
+from sd_runtime.models import tiles, upscaler
 from sd_runtime.models.upscaler import Upscalers
 from sd_runtime.models.vae import Pixels
 
@@ -51,6 +53,76 @@ def test_tiles_leave_no_seam(upscalers: Upscalers, picture: Pixels, tile: int) -
     tiled = upscalers.upscale(FILE, picture, tile=tile, overlap=8)
     assert np.abs(whole - tiled).mean() < 0.2
     assert np.quantile(np.abs(whole - tiled), 0.999) <= 8
+
+
+def test_a_picture_is_computed_a_tile_at_a_time(upscalers: Upscalers, picture: Pixels) -> None:
+    seen: list[torch.Tensor] = []
+    network = upscalers._network(FILE)
+    hook = network.model.register_forward_hook(lambda *args: seen.append(args[2]))
+    try:
+        work = upscalers.tiles(FILE, picture, tile=64)
+        for done in range(1, 5):
+            next(work)
+            assert len(seen) == done
+        assert np.array_equal(tiles.at_once(work), upscalers.upscale(FILE, picture, tile=64))
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("tile", [-1, 1, 31])
+def test_tiles_that_would_take_hours_are_refused_at_once(
+    upscalers: Upscalers, picture: Pixels, tile: int
+) -> None:
+    with pytest.raises(UnsupportedError, match=f"ESRGAN_tile: {tile} .*0 .* or 32 pixels or more"):
+        upscalers.tiles(FILE, picture, tile=tile)
+
+
+def test_a_result_that_would_fill_the_memory_is_refused_before_it_is_begun(upscalers: Upscalers) -> None:
+    pixels = np.broadcast_to(np.uint8(0), (4200, 4200, 3))
+    with pytest.raises(UnsupportedError, match=r"upscaler: '16800x16800' .* 268435456 pixels"):
+        next(upscalers.tiles(FILE, pixels))
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [((300, 400), 400), ((512, 512), 512), ((100, 2000), 2000), ((600, 600), 512)]
+)
+def test_only_a_small_picture_is_computed_as_a_whole(size: tuple[int, int], side: int) -> None:
+    assert upscaler._whole(np.zeros((*size, 3), np.uint8)) == side
+
+
+class Short:
+    """A network on a device with room for little, that counts what is in it."""
+
+    scale = 1
+    dtype = torch.float32
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held: list[weakref.ref[torch.Tensor]] = []
+        self.sizes: list[int] = []
+
+    def __call__(self, shades: torch.Tensor) -> torch.Tensor:
+        activations = shades + 0
+        self.held.append(weakref.ref(activations))
+        self.sizes.append(shades.shape[-1])
+        if shades.shape[-1] > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        return activations
+
+
+def test_a_device_that_runs_out_of_memory_is_emptied_and_gets_smaller_tiles(
+    picture: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Short(most=64)
+    upscalers = Upscalers(CPU)
+    monkeypatch.setattr(upscalers, "_network", lambda path: network)
+    left: list[int] = []
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: left.append(sum(each() is not None for each in network.held))
+    )
+    assert np.array_equal(upscalers.upscale(FILE, picture), picture)
+    assert network.sizes[0] > 64 and max(network.sizes[1:]) <= 64
+    assert left == [0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 97)])

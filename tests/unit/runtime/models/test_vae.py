@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,11 @@ class Pointwise(torch.nn.Module):
         self.config = type("Config", (), {"latent_channels": 3, "block_out_channels": (1, 1, 1, 1)})
         self.most = most
         self.areas: list[int] = []
+        self.held: list[weakref.ref[torch.Tensor]] = []
 
     def decode(self, latents: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
+        activations = latents + 0
+        self.held.append(weakref.ref(activations))
         self._note(latents.shape[-2] * latents.shape[-1])
         return (latents.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3).tanh(),)
 
@@ -122,6 +126,17 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_tiles() -> None:
     latents = torch.randn(1, 3, 100, 100)
     found = Vae(network, scale=1.0, device=CPU).decode(latents)
     assert difference(found, expected_picture(latents)) <= 1
+
+
+def test_what_did_not_fit_is_gone_before_smaller_tiles_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Pointwise(most=50 * 50)
+    left: list[int] = []
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: left.append(sum(each() is not None for each in network.held))
+    )
+    Vae(network, scale=1.0, device=CPU).decode(torch.randn(1, 3, 100, 100))
+    # As a whole, and in tiles of 96 and 64.
+    assert left == [0, 0, 0]
 
 
 def test_a_device_that_cannot_hold_the_smallest_tile_is_an_error() -> None:

@@ -32,6 +32,7 @@ def task(**changes: Any) -> Extras:
         ({"scale": 2, "size": (1, 1)}, "scale: 2 .* not both"),
         ({"scale": None}, "scale: None "),
         ({"size": (8, 0)}, "upscaling_resize_h: 0 "),
+        ({"size": (70_000, 8)}, "size of the result: '70000x35000' .* 65536 pixels"),
         ({"visibility_2": 1.5}, "extras_upscaler_2_visibility: 1.5 "),
         ({"upscaler_1": Upscaler(name="Latent")}, "upscaler_1: 'Latent' .* Lanczos"),
         ({"upscaler_2": Upscaler(name="Latent")}, "upscaler_2: 'Latent' "),

@@ -1,5 +1,6 @@
 """Pictures from pictures, and parts of pictures drawn anew."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,46 @@ class TestSizes:
         engine = Bench()
         engine.run(task(image=image, background=(1, 2, 3)))
         assert engine.of(EncodeImage)[0].pixels[0, 0].tolist() == [1, 2, 3]
+
+
+class TestLongPictures:
+    """A few pixels of an extreme shape: whatever is made of them on the way stays small."""
+
+    @pytest.mark.parametrize("mode", [ResizeMode.STRETCH, ResizeMode.CROP, ResizeMode.FILL])
+    @pytest.mark.parametrize(("width", "height"), [(4, 20_000), (20_000, 4), (200, 40), (40, 200)])
+    def test_a_network_is_shown_no_more_than_is_wanted_of_them(self, mode, width, height):
+        engine = Bench()
+        upscaler = Upscaler(name="x", path=Path("x.pth"))
+        long = picture(width=width, height=height)
+        made = engine.run(task(image=long, upscaler=upscaler, resize_mode=mode))
+        assert made.pixels.shape == (64, 64, 3)
+        for run in engine.of(Upscale):
+            assert max(run.pixels.shape[:2]) <= 2 * (64 + 2 * 64)
+
+    def test_what_a_network_makes_of_the_middle_is_what_is_kept(self):
+        shades = np.arange(200, dtype=np.uint8).repeat(40).reshape(200, 40)
+        engine = Bench()
+        upscaler = Upscaler(name="x", path=Path("x.pth"))
+        engine.run(
+            task(image=shades[..., None].repeat(3, axis=2), upscaler=upscaler, resize_mode=ResizeMode.CROP)
+        )
+        (encoded,) = engine.of(EncodeImage)
+        # 40 rows around the middle of 200, 1.6 times as many of them.
+        assert encoded.pixels[0, 0, 0] == 80 and encoded.pixels[-1, 0, 0] == 119
+        assert encoded.pixels[32, 0, 0] in (99, 100)
+
+    def test_a_part_that_is_drawn_alone_goes_back_into_a_thin_picture(self):
+        thin = picture(width=8, height=6000)
+        mask_of_all = mask(0, 0, 8, 6000, width=8, height=6000, only_masked=True)
+        tracemalloc.start()
+        try:
+            made = Bench().run(task(image=thin, mask=mask_of_all))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert made.pixels.shape == (6000, 8, 3)
+        # A square that covers it would be 6000 x 6000.
+        assert peak < 32 * 2**20
 
 
 class TestMask:

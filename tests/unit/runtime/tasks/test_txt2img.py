@@ -107,11 +107,11 @@ class TestSecondPass:
 
     def test_a_network_enlarges_until_it_is_enough_and_resampling_does_the_rest(self):
         engine = Bench()
-        upscaler = Upscaler(name="x", path=Path("x.pth"), tile=7, overlap=3)
+        upscaler = Upscaler(name="x", path=Path("x.pth"), tile=40, overlap=3)
         engine.run(task(hires=hires(width=96, height=48, upscale_to=(96, 48), upscaler=upscaler)))
         runs = engine.of(Upscale)
         assert [run.pixels.shape[:2] for run in runs] == [(16, 32), (32, 64)]
-        assert {(run.upscaler, run.tile, run.overlap) for run in runs} == {(Path("x.pth"), 7, 3)}
+        assert {(run.upscaler, run.tile, run.overlap) for run in runs} == {(Path("x.pth"), 40, 3)}
         assert engine.of(EncodeImage)[0].pixels.shape[:2] == (48, 96)
 
     @pytest.mark.parametrize("upscaler", [LATENT, LANCZOS], ids=["latents", "pixels"])

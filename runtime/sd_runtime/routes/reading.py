@@ -1,0 +1,64 @@
+"""How the users' door reads JSON bodies: away from the event loop, the large ones one at a time, and none
+with more structure than any request has.
+
+A large body is one that brings pictures: a few long texts. The same bytes as brackets and commas would be
+millions of objects, many times as large, made in one go that nothing else can interrupt.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from sd_runtime.routes.services import Services
+
+#: Braces, brackets and commas of a body, those within texts included.
+MOST_MARKS = 20_000
+_MARKS = (b"{", b"[", b",")
+#: Between two counts others get their turn.
+_SLICE_BYTES = 1024 * 1024
+#: What is smaller is read at once: handing it to a thread would take longer.
+_SMALL_BYTES = 64 * 1024
+
+
+class JsonRoute(APIRoute):
+    """A route that reads its body so."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def read_so(request: Request) -> Response:
+            return await handler(_JsonRequest(request.scope, request.receive))
+
+        return read_so
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:
+        """The body as JSON; raises an HTTPException of 422 for one of too much structure, ValueError and
+        RecursionError for what is no JSON."""
+        if not hasattr(self, "_json"):
+            body = await self.body()
+            if len(body) <= _SMALL_BYTES:
+                self._json = _read(body)
+            else:
+                services: Services = self.app.state.services
+                async with services.intake.reading:
+                    self._json = await asyncio.to_thread(_read, body)
+        return self._json
+
+
+def _read(body: bytes) -> Any:
+    marks = 0
+    for start in range(0, len(body), _SLICE_BYTES):
+        part = body[start : start + _SLICE_BYTES]
+        marks += sum(part.count(mark) for mark in _MARKS)
+        if marks > MOST_MARKS:
+            # No UnsupportedError: FastAPI takes all others for a sign of what is no JSON.
+            raise HTTPException(422, f"body: more than {MOST_MARKS} braces, brackets and commas together")
+    return json.loads(body)
