@@ -213,6 +213,9 @@ def _shapes() -> dict[str, tuple[int, ...]]:
 #: Of stable-diffusion-v1-5, as its card's configuration files tell.
 UNET: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280, 1280),
+    "down_block_types": (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3),
+    "norm_num_groups": 32,
     "cross_attention_dim": 768,
     "attention_head_dim": 8,
     "layers_per_block": 2,
@@ -224,6 +227,7 @@ VAE: dict[str, Any] = {
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "layers_per_block": 2,
     "latent_channels": 4,
+    "norm_num_groups": 32,
     "sample_size": 512,
 }
 
