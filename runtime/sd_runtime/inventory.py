@@ -4,21 +4,17 @@ with one that cannot be used.
 A file is looked into no further than its header; one that stays the same is looked into once.
 """
 
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from sd_modelfiles import describe, header, manifest
+from sd_modelfiles import manifest
 from sd_modelfiles.kinds import ModelType
 from sd_runtime.models import volume
 from sd_runtime.models.library import Library
 
-_SAFETENSORS = ".safetensors"
 #: Of files that no manifest lists: a folder of thousands of pictures is not to fill the answer.
 _MOST_STRAYS = 64
-
-_FileKey = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +33,6 @@ class Inventory:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._faults: dict[Path, tuple[_FileKey, str | None]] = {}
 
     def files(self) -> list[Listed]:
         """The files of the manifests that are there now, and further ones only if they are faulty. Reads
@@ -62,7 +57,7 @@ class Inventory:
         if found.st_size != entry.size:
             error = f"has {found.st_size} bytes; when it was fetched it had {entry.size}"
         else:
-            error = self._fault(path, found, None)
+            error = self._library.faults.of_found(path, found, None)
         sha256 = "" if error else entry.sha256
         return Listed(root=root, path=entry.path, type=entry.type, sha256=sha256, error=error)
 
@@ -71,37 +66,8 @@ class Inventory:
         found = []
         for kind in ModelType:
             for file in self._library.all(kind):
-                error = None if file.path in known else self._stray_fault(file.path, kind)
+                error = None if file.path in known else self._library.faults.of(file.path, kind)
                 if error is not None:
                     path = str(file.path.relative_to(file.root))
                     found.append(Listed(root=file.root, path=path, type=kind, error=error))
         return found[:_MOST_STRAYS]
-
-    def _stray_fault(self, path: Path, kind: ModelType) -> str | None:
-        try:
-            found = path.stat()
-        except OSError as error:
-            return f"cannot be read: {error.strerror}"
-        return self._fault(path, found, kind) if stat.S_ISREG(found.st_mode) else None
-
-    def _fault(self, path: Path, found: os.stat_result, kind: ModelType | None) -> str | None:
-        """What is wrong with the file; with a type, also whether it is of another one."""
-        if path.suffix != _SAFETENSORS:
-            return None
-        key = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-        known = self._faults.get(path)
-        if known is None or known[0] != key:
-            known = self._faults[path] = key, _look_into(path, kind)
-        return known[1]
-
-
-def _look_into(path: Path, kind: ModelType | None) -> str | None:
-    try:
-        head = header.read(path)
-        if kind is not None:
-            describe.judge(head, wanted_type=kind, wanted_family=describe.AUTO)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    except (header.HeaderError, describe.Contradicted) as error:
-        return str(error)
-    return None

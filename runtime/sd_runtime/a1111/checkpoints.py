@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sd_modelfiles.kinds import ModelType
-from sd_runtime.models.library import Library
+from sd_runtime.models.library import Library, ModelFile
 
 _OLD_HASH_OFFSET = 0x100000
 _OLD_HASH_BYTES = 0x10000
@@ -89,13 +89,18 @@ class Shelf:
 
     def all(self, served: Checkpoint | None) -> list[Checkpoint]:
         """Every checkpoint, the served one among them, by name."""
-        found = {
-            each.path: Checkpoint(each.path, each.name, each.sha256)
-            for each in self._library.all(ModelType.CHECKPOINT)
-        }
-        if served is not None:
-            found[served.path] = served
-        return sorted(found.values(), key=lambda each: each.name.lower())
+        return _sorted(self._library.all(ModelType.CHECKPOINT), served)
+
+    def usable(self, served: Checkpoint | None) -> list[Checkpoint]:
+        """Those of them whose files show no fault."""
+        return _sorted(self._library.usable(ModelType.CHECKPOINT), served)
+
+
+def _sorted(files: Iterable[ModelFile], served: Checkpoint | None) -> list[Checkpoint]:
+    found = {each.path: Checkpoint(each.path, each.name, each.sha256) for each in files}
+    if served is not None:
+        found[served.path] = served
+    return sorted(found.values(), key=lambda each: each.name.lower())
 
 
 def find(name: str, shelf: Iterable[Checkpoint]) -> Checkpoint | None:

@@ -35,12 +35,12 @@ class KnownModels:
     def names(self, kind: ModelType) -> Sequence[str]:
         """What the files of this type are called."""
         if kind is ModelType.CHECKPOINT:
-            return [each.title for each in self._shelf.all(self._served)]
+            return [each.title for each in self._shelf.usable(self._served)]
         if kind is ModelType.UPSCALER:
             return [each.name for each in upscalers.with_files(self._library)]
         if kind is ModelType.VAE:
-            return [file.path.name for file in self._library.all(kind)]
-        return [file.stem for file in self._library.all(kind)]
+            return [file.path.name for file in self._library.usable(kind)]
+        return [file.stem for file in self._library.usable(kind)]
 
     def _find(self, name: str) -> Checkpoint | None:
         return find(name, self._shelf.all(self._served))

@@ -218,21 +218,22 @@ def sd_models(checkpoints: list[Checkpoint]) -> list[SDModelItem]:
 def vaes(library: Library) -> list[FileItem]:
     """Every VAE file, by the name that the option sd_vae takes."""
     return [
-        FileItem(model_name=file.path.name, filename=str(file.path)) for file in library.all(ModelType.VAE)
+        FileItem(model_name=file.path.name, filename=str(file.path)) for file in library.usable(ModelType.VAE)
     ]
 
 
 def hypernetworks(library: Library) -> list[HypernetworkItem]:
     """Every hypernetwork, by the name that prompts use."""
     return [
-        HypernetworkItem(name=file.stem, path=str(file.path)) for file in library.all(ModelType.HYPERNETWORK)
+        HypernetworkItem(name=file.stem, path=str(file.path))
+        for file in library.usable(ModelType.HYPERNETWORK)
     ]
 
 
 def loras(library: Library) -> list[LoraItem]:
     """Every LoRA, with what its file says of its training."""
     items = []
-    for file in library.all(ModelType.LORA):
+    for file in library.usable(ModelType.LORA):
         notes = library.metadata(file)
         metadata = {key: _parsed(note) for key, note in notes.items() if key != _COVER_IMAGES}
         alias = notes.get("ss_output_name") or file.stem

@@ -66,7 +66,7 @@ class Stock:
             return next((each for each in files if checkpoint and _belongs(each, checkpoint)), None)
         found = self.library.find(ModelType.VAE, name)
         if found is None:
-            names = some(each.path.name for each in self.library.all(ModelType.VAE))
+            names = some(each.path.name for each in self.library.usable(ModelType.VAE))
             raise UnsupportedError("sd_vae", name, f"Automatic, None, {names}")
         return found
 
@@ -88,7 +88,7 @@ class Stock:
         model_type = _TYPES[mention.kind]
         file = self.library.find(model_type, mention.name)
         if file is None:
-            names = some(each.stem for each in self.library.all(model_type))
+            names = some(each.stem for each in self.library.usable(model_type))
             raise UnsupportedError(field, mention.written, f"{mention.kind}s of this server: {names}")
         use = AdapterUse(
             kind=_KINDS[mention.kind],

@@ -61,7 +61,9 @@ def all_of(library: Library) -> list[Entry]:
 
 def with_files(library: Library) -> list[Entry]:
     """Those that are a file's network."""
-    return [Entry(_name_of(file), file.path, _factor(file.stem)) for file in library.all(ModelType.UPSCALER)]
+    return [
+        Entry(_name_of(file), file.path, _factor(file.stem)) for file in library.usable(ModelType.UPSCALER)
+    ]
 
 
 def file_of(library: Library, name: str) -> ModelFile | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from sd_modelfiles import header, kinds, manifest, place
 from sd_modelfiles.kinds import ModelType
 from sd_runtime.models.digests import DigestCache, FileKey, key_of
+from sd_runtime.models.faults import Faults
 from sd_runtime.models.folders import Folders, Found
 
 _SAFETENSORS = ".safetensors"
@@ -76,6 +77,7 @@ class Library:
         self.digests = DigestCache(cache)
         self._shelves = tuple(_Shelf(root) for root in roots)
         self._headers = _Headers()
+        self.faults = Faults()
         self._lock = threading.Lock()
         self._revisions: dict[ModelType, tuple[int, object]] = {}
 
@@ -88,6 +90,11 @@ class Library:
         """Every file of a type, by name."""
         files = (self._with_digest(shelf, file) for shelf, file in self._listed(model_type))
         return tuple(sorted(files, key=lambda file: (file.name.lower(), file.name)))
+
+    def usable(self, model_type: ModelType) -> tuple[ModelFile, ...]:
+        """Those of them whose headers show no fault. `find` finds the others, too, so that who names one is
+        told what is wrong with it."""
+        return tuple(file for file in self.all(model_type) if self.faults.of(file.path, model_type) is None)
 
     def find(self, model_type: ModelType, name: str) -> ModelFile | None:
         """The file of that name, with or without ending and folders; of a LoRA also by the name that it was
@@ -182,6 +189,8 @@ class _Headers:
         """None for what is no readable safetensors file."""
         key = _key_of(path)
         if key is None or not path.name.lower().endswith(_SAFETENSORS):
+            with self._lock:
+                self._known.pop(path, None)
             return None
         with self._lock:
             known = self._known.get(path)

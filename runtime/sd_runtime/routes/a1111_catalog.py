@@ -61,7 +61,7 @@ def realesrgan_models(services: ServicesDep) -> list[RealesrganItem]:
 @router.get("/sd-models")
 def sd_models(services: ServicesDep) -> list[SDModelItem]:
     """The checkpoints below the model roots; one of them is served."""
-    return listings.sd_models(services.shelf.all(services.checkpoint()))
+    return listings.sd_models(services.shelf.usable(services.checkpoint()))
 
 
 @router.get("/sd-vae")

@@ -5,6 +5,7 @@ torch is imported by the fixtures that need it, so that the tests of the HTTP si
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ import pytest
 
 if TYPE_CHECKING:
     from sd_runtime.models.network import Model
+
+# Makes small_files.py importable.
+sys.path.append(str(Path(__file__).parent))
 
 
 def _networks() -> tuple[Any, Any, Any]:

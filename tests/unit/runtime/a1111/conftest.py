@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_files
 
 from sd_modelfiles import place
 from sd_modelfiles.kinds import ModelType
@@ -43,10 +44,10 @@ class Desk:
     limits: Limits = field(default_factory=Limits)
 
     def put(self, model_type: ModelType, name: str) -> Path:
-        """An empty file in the folder of its type."""
+        """A small file in the folder of its type; empty where none shows the type."""
         path = self.root / place.folder_of(model_type) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.write_bytes(small_files.of(model_type) if model_type in small_files.SHAPES else b"")
         return path
 
     @property

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_files
 
+from sd_modelfiles.kinds import ModelType
 from sd_runtime.a1111 import extras_plan, infotext
 from sd_runtime.a1111.options import Values
 from sd_runtime.a1111.schemas.extras import ExtrasSingleRequest
@@ -19,7 +21,7 @@ INFOTEXT = "a cat\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64"
 def library(tmp_path):
     path = tmp_path / "models" / "ESRGAN" / "4x-Sharp.safetensors"
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"x")
+    path.write_bytes(small_files.of(ModelType.UPSCALER))
     return Library([tmp_path])
 
 

@@ -1,7 +1,9 @@
 """Upscalers by A1111's names for them."""
 
 import pytest
+import small_files
 
+from sd_modelfiles.kinds import ModelType
 from sd_runtime.a1111 import upscalers
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.models.library import Library
@@ -17,7 +19,7 @@ def library(tmp_path):
     ):
         path = tmp_path / "models" / folder / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+        path.write_bytes(small_files.of(ModelType.UPSCALER))
     return Library([tmp_path])
 
 
@@ -75,6 +77,6 @@ def test_one_that_is_not_there_is_refused_with_those_that_are(library, name):
 def test_the_scale_is_read_from_the_name(tmp_path, stem, scale):
     path = tmp_path / "models" / "ESRGAN" / f"{stem}.safetensors"
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"x")
+    path.write_bytes(small_files.of(ModelType.UPSCALER))
     (entry,) = upscalers.with_files(Library([tmp_path]))
     assert entry.scale == scale

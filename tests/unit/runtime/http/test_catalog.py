@@ -1,11 +1,11 @@
 """The lists of A1111's interface, and everything that is not served."""
 
-import json
-import math
 from dataclasses import replace
 
 import pytest
+import small_files
 
+from sd_modelfiles.kinds import ModelType
 from sd_runtime.a1111 import coverage
 from sd_runtime.app import create_app
 from sd_runtime.sampling import SAMPLERS
@@ -64,19 +64,8 @@ def put(world, name, content=b"x"):
     return str(path)
 
 
-def safetensors(metadata=None, **shapes):
-    """A file of float32 zeros."""
-    head, end = {"__metadata__": metadata} if metadata else {}, 0
-    for name, shape in shapes.items():
-        size = 4 * math.prod(shape)
-        head[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(head).encode()
-    return len(text).to_bytes(8, "little") + text + bytes(end)
-
-
 async def test_vaes_are_listed_by_the_names_that_the_option_takes(world):
-    path = put(world, "models/VAE/soft.safetensors")
+    path = put(world, "models/VAE/soft.safetensors", small_files.of(ModelType.VAE))
     listed = [{"model_name": "soft.safetensors", "filename": path}]
     assert await get(world, "/sdapi/v1/sd-vae") == listed
     assert await get(world, "/sdapi/v1/sd-modules") == listed
@@ -93,12 +82,21 @@ async def test_loras_are_listed_with_what_their_files_say(world):
         "ssmd_cover_images": "[]",
     }
     metadata = {"ss_output_name": "gold", "ss_tag_frequency": {"a": {"b": 1}}, "x": "{"}
-    path = put(world, "models/Lora/gilded.safetensors", safetensors(notes, a=[1]))
-    broken = put(world, "models/Lora/sub/broken.safetensors", b"no")
+    path = put(world, "models/Lora/gilded.safetensors", small_files.of(ModelType.LORA, notes))
     assert await get(world, "/sdapi/v1/loras") == [
-        {"name": "gilded", "alias": "gold", "path": path, "metadata": metadata},
-        {"name": "broken", "alias": "broken", "path": broken, "metadata": {}},
+        {"name": "gilded", "alias": "gold", "path": path, "metadata": metadata}
     ]
+
+
+@pytest.mark.parametrize("route", ["loras", "sd-vae", "sd-models", "upscalers"])
+async def test_files_that_cannot_be_used_are_in_no_list(world, route):
+    before = await get(world, f"/sdapi/v1/{route}")
+    for folder in ("Lora", "VAE", "Stable-diffusion", "ESRGAN"):
+        put(world, f"models/{folder}/cut.safetensors", small_files.of(ModelType.LORA)[:-1])
+        put(world, f"models/{folder}/empty.safetensors", b"")
+        if folder != "ESRGAN":  # what is no other type may be an upscaler
+            put(world, f"models/{folder}/foreign.safetensors", small_files.of(ModelType.TEXTUAL_INVERSION))
+    assert await get(world, f"/sdapi/v1/{route}") == before
 
 
 async def test_hypernetworks_are_listed_by_name(world):
@@ -107,7 +105,7 @@ async def test_hypernetworks_are_listed_by_name(world):
 
 
 async def test_upscalers_are_listed_with_and_without_a_file(world):
-    path = put(world, "models/RealESRGAN/RealESRGAN_x4plus.safetensors")
+    path = put(world, "models/RealESRGAN/RealESRGAN_x4plus.safetensors", small_files.of(ModelType.UPSCALER))
     upscalers = await get(world, "/sdapi/v1/upscalers")
     assert [each["name"] for each in upscalers] == ["None", "Lanczos", "Nearest", "R-ESRGAN 4x+"]
     assert upscalers[3] == {
@@ -129,8 +127,8 @@ async def test_latent_upscale_modes_begin_with_the_default(world):
 
 
 async def test_embeddings_are_loaded_or_skipped_by_the_width_of_the_served_text_encoder(world):
-    put(world, "embeddings/goldie.safetensors", safetensors(emb_params=[2, 768]))
-    put(world, "embeddings/other.safetensors", safetensors(emb_params=[1, 1024]))
+    put(world, "embeddings/goldie.safetensors", small_files.safetensors({"emb_params": [2, 768]}))
+    put(world, "embeddings/other.safetensors", small_files.safetensors({"emb_params": [1, 1024]}))
     put(world, "embeddings/broken.safetensors", b"no")
     assert set((await get(world, "/sdapi/v1/embeddings"))["loaded"]) == {"goldie", "other"}
     state = world.services.state
@@ -203,6 +201,8 @@ async def test_a_wrong_method_is_told_in_the_same_shape(world):
 async def test_refreshing_answers_null_and_a_new_file_is_listed_without_it(world):
     async with world.client() as client:
         assert (await client.post("/sdapi/v1/refresh-checkpoints")).json() is None
-        (world.root / "bundle/models/Stable-diffusion/new.safetensors").write_bytes(b"n")
+        (world.root / "bundle/models/Stable-diffusion/new.safetensors").write_bytes(
+            small_files.of(ModelType.CHECKPOINT)
+        )
         titles = [model["title"] for model in (await client.get("/sdapi/v1/sd-models")).json()]
     assert "new.safetensors" in titles
