@@ -6,10 +6,12 @@ a terminal as a plain line.
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 #: What every LogRecord has; anything else on one came in through `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
@@ -38,6 +40,8 @@ class PlainFormatter(logging.Formatter):
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         line = f"{time} {level}{record.getMessage()}" + (f" ({', '.join(told)})" if told else "")
+        # What clients chose to call things must not pass for a line of its own, nor move the cursor.
+        line = _CONTROLS.sub(lambda found: repr(found[0])[1:-1], line)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

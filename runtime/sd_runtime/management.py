@@ -137,7 +137,7 @@ def _describe_checkpoint(services: Services, loaded: LoadedCheckpoint) -> dict[s
 
 def describe_files(inventory: Inventory) -> list[dict[str, str | None]]:
     """The part of /v1/state about the volumes: the files of their manifests that are there now; with `error`
-    those that cannot be used: users may see them in lists, and a request that names one is refused."""
+    those that cannot be used: they are in no list, and a request that names one is refused with the fault."""
     return [
         {
             "root": str(file.root),

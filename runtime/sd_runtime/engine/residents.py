@@ -30,7 +30,8 @@ _FILES_REMEMBERED = 256
 @dataclass(frozen=True, slots=True)
 class _Served:
     path: Path
-    sha256: str
+    #: Of the bytes that were wished for; None: whatever the file holds.
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,15 @@ class Residents:
             raise NotLoaded("no checkpoint is loaded")
         return self._served.path
 
-    def get(self, path: Path) -> Model | None:
-        """The model of this file, if it is there; it becomes the one used last."""
+    def get(self, path: Path, in_use: Collection[Path] = ()) -> Model | None:
+        """The model of this file, if it is there; it becomes the one used last. Of a file that was changed
+        since it was read it goes, as soon as nobody uses it; but for the served one, which is changed by a
+        wish only."""
         model = self._models.get(path)
+        is_served = self._served is not None and self._served.path == path
+        if model is not None and not is_served and path not in in_use and self._was_replaced(path):
+            self._drop(path)
+            return None
         if model is not None:
             self._models.move_to_end(path)
         return model
@@ -111,7 +118,7 @@ class Residents:
             self._drop(path)
             self._make_room(size, ())
             model = self._read(path, sha256, between)
-        self._served = _Served(path, model.loaded.sha256)
+        self._served = _Served(path, sha256)
         return model.loaded
 
     def _read(self, path: Path, sha256: str | None, between: Between) -> Model:
@@ -119,6 +126,11 @@ class Residents:
         model = self._machine.load(path, sha256, between)
         self._models[path], self._stamps[path] = model, stamp
         return model
+
+    def _was_replaced(self, path: Path) -> bool:
+        """Whether another file is there now. One that is gone is no reason to drop what was read of it."""
+        stamp = _stamp(path)
+        return stamp is not None and stamp != self._stamps.get(path)
 
     def _has_changed(self, path: Path) -> bool:
         stamp = _stamp(path)

@@ -104,7 +104,8 @@ class Rounds:
             path = self._residents.wanted(ticket.task.checkpoint)
         except SdError:
             return True  # to be told so
-        return self._residents.get(path) is not None or self._residents.can_load(path, self._in_use())
+        in_use = self._in_use()
+        return self._residents.get(path, in_use) is not None or self._residents.can_load(path, in_use)
 
     def admit(self, ticket: Ticket) -> None:
         """Begin a task; it takes part from the next round on."""
@@ -155,9 +156,10 @@ class Rounds:
         return {job.model.loaded.path for job in self._jobs if job.model is not None}
 
     def _model(self, path: Path) -> Model:
-        model = self._residents.get(path)
+        in_use = self._in_use()
+        model = self._residents.get(path, in_use)
         if model is None:
-            model = self._residents.fetch(path, self._in_use(), self._between)
+            model = self._residents.fetch(path, in_use, self._between)
             self._measure_memory()
         return model
 
@@ -177,7 +179,8 @@ class Rounds:
             if not isinstance(job.work, UseCheckpoint):
                 continue
             path = job.work.path
-            if self._residents.get(path) is None and not self._residents.can_load(path, self._in_use()):
+            in_use = self._in_use()
+            if self._residents.get(path, in_use) is None and not self._residents.can_load(path, in_use):
                 continue
             try:
                 model = self._model(path)

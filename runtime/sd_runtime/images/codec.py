@@ -36,6 +36,12 @@ _FILE_FACTS = {
 #: An EXIF block is one segment of a JPEG, which is shorter than 64 KiB; the rest of it takes less than 200.
 _MOST_EXIF_TEXT = 65_533 - 200
 _OPAQUE = 255
+#: How a JPEG begins, and each of its scans. Each goes over all pixels and may take a few bytes; progressive
+#: ones have about ten.
+_JPEG, _SCAN, _MOST_SCANS = b"\xff\xd8", b"\xff\xda", 64
+
+
+_UNREADABLE = "not a picture of a known format, or cut off"
 
 
 class NotAPicture(ValueError):
@@ -144,7 +150,20 @@ def decode_mask(data: bytes, *, max_pixels: int, binary: bool = True) -> Grey:
     return np.array(image.convert("L"))
 
 
+def count_pixels(data: bytes) -> int:
+    """Pixels of the picture in a file, as its header says. Errors as `decode`, but none for too many."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.width * image.height
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooManyPixels("far more pixels than any picture has") from error
+    except Exception as error:
+        raise NotAPicture(_UNREADABLE) from error
+
+
 def _open(data: bytes, max_pixels: int) -> Image.Image:
+    if data.startswith(_JPEG) and data.count(_SCAN) > _MOST_SCANS:
+        raise NotAPicture(f"a JPEG may have at most {_MOST_SCANS} scans")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         fits = image.width * image.height <= max_pixels
@@ -154,7 +173,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise TooManyPixels(f"more than {max_pixels} pixels") from error
     # Pillow's readers raise whatever their unpacking of spoilt bytes runs into.
     except Exception as error:
-        raise NotAPicture("not a picture of a known format, or cut off") from error
+        raise NotAPicture(_UNREADABLE) from error
     size = f"{image.width}x{image.height} pixels"
     if fits:
         raise TooManyPixels(f"{size}: a side is longer than {LONGEST_SIDE}")
@@ -174,6 +193,8 @@ def read_metadata(data: bytes) -> Metadata:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             items = {str(key): _text(value) for key, value in image.info.items() if key not in _FILE_FACTS}
             comment = _user_comment(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooManyPixels("far more pixels than any picture has") from error
     # As above: struct.error, IndexError, KeyError, …, and all of it means the same.
     except Exception as error:
         raise NotAPicture("not a picture of a known format") from error

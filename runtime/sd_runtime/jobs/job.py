@@ -112,6 +112,8 @@ class Job:
     interrupted: bool = False
     skipped: bool = False
     cancelled: bool = False
+    #: For the client.
+    why_cancelled: str = ""
     #: The pictures of the current iteration in the engine.
     tickets: list[Ticket] = field(default_factory=list)
     #: Set when the job may go to the engine, or need not any more.
@@ -138,8 +140,8 @@ class Job:
 
     @property
     def progress(self) -> float:
-        """How much of the job is done, 0 to 1."""
-        if self.finished.done():
+        """How much of the job is done, 0 to 1; of one that failed or was taken back, how far it came."""
+        if self.finished.done() and self.finished.result().state is JobState.DONE:
             return 1.0
         return min((self.iteration + self.within) / len(self.iterations), 1.0)
 
@@ -170,8 +172,10 @@ class Job:
         self.skipped = True
         self._end_pictures_early()
 
-    def cancel(self) -> None:
-        """Ends the job; nobody wants its pictures any more."""
+    def cancel(self, why: str = "the request was taken back") -> None:
+        """Ends the job; nobody wants its pictures any more, or nobody can make them."""
+        if not self.cancelled:
+            self.why_cancelled = why
         self.cancelled = True
         self.turn.set()
         self.take_back()

@@ -70,6 +70,8 @@ class Record:
     final: JobState | None = None
     answer: bytes = b""
     error: Exception | None = None
+    #: How far it came.
+    progress: float = 0.0
     collected: bool = False
 
     @property
@@ -92,7 +94,8 @@ class Record:
         if self.final is JobState.CANCELLED:
             raise JobCancelled("the job was taken back, and has no result")
         if self.error is not None:
-            raise self.error
+            # Each time anew, or the traceback would grow with every poll.
+            raise self.error.with_traceback(None)
         return self.answer
 
 
@@ -202,6 +205,7 @@ class Ledger:
                 sentence = f"the answer could not be made; the cause is in the log under job {record.id}"
                 final, error = JobState.FAILED, GenerationError(sentence)
         record.error = error
+        record.progress = 1.0 if final is JobState.DONE else record.job.progress
         record.ended_at, record.final, record.job = self._clock(), final, None
         record.ended.set()
         del self._finishing[record.id]

@@ -186,7 +186,7 @@ class JobQueue:
             return True
         _, late = await asyncio.wait(self._tasks.values(), timeout=seconds)
         for job in list(self._jobs.values()):
-            job.cancel()
+            job.cancel("this replica ended before it was done; send the request again to reach another")
         if late:
             await asyncio.wait(late, timeout=5)
         return not late
@@ -244,7 +244,7 @@ class JobQueue:
             pictures += [Picture(place + i, made) for i, made in enumerate(results) if made is not None]
             place += len(tasks)
         if job.cancelled:
-            return Outcome(state=JobState.CANCELLED, error=Cancelled("the request was taken back"))
+            return Outcome(state=JobState.CANCELLED, error=Cancelled(job.why_cancelled))
         return Outcome(state=JobState.DONE, pictures=tuple(pictures))
 
     async def _compute(self, job: Job, engine: Engine, tasks: tuple[JobTask, ...]) -> list[Made | None]:

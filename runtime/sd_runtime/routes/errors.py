@@ -30,6 +30,8 @@ _RETRY_SECONDS = "5"
 _LONGEST_DETAIL = 4000
 #: A list of a million wrong items would make as many sentences.
 _MOST_PROBLEMS = 10
+#: Where another door says it in this word.
+_WORDS = {413: "BodyTooLarge", 422: "Invalid"}
 #: Looked up by class, the nearest first; other deliberate errors are 500.
 _STATUS: dict[type[SdError], int] = {
     UnsupportedError: 422,
@@ -92,7 +94,7 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = f"{request.method} is not a method of {request.url.path}"
     return refusal(
         error.status_code,
-        HTTPStatus(error.status_code).phrase.replace(" ", ""),
+        _WORDS.get(error.status_code) or HTTPStatus(error.status_code).phrase.replace(" ", ""),
         _shortened(detail),
         error.headers,
     )

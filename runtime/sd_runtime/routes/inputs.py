@@ -7,13 +7,10 @@ refused before they are decoded, and decoded they count among those that all req
 import asyncio
 import base64
 import binascii
-import io
 import string
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
-
-from PIL import Image
 
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.images import codec
@@ -26,9 +23,6 @@ from sd_runtime.routes.services import Services
 _ENCODED = "a base64 encoded PNG, JPEG, WebP or GIF, also as a data: URI"
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
-#: How a JPEG begins, and each of its scans. Each goes over all pixels and may take a few bytes; progressive
-#: ones have about ten.
-_JPEG, _SCAN, _MOST_SCANS = b"\xff\xd8", b"\xff\xda", 64
 #: Of a picture's text in an error message.
 _SHOWN = 40
 
@@ -80,28 +74,16 @@ async def _decoded(
     held: Held | None = None,
 ) -> Decoded:
     data = await _data(services, field, value)
-    if data.startswith(_JPEG) and data.count(_SCAN) > _MOST_SCANS:
-        raise UnsupportedError(field, _shown(value), f"{_ENCODED}: a JPEG of at most {_MOST_SCANS} scans")
     try:
         if held is None:
             return await asyncio.to_thread(decode, data)
-        count = await asyncio.to_thread(_pixels_in, data)
+        count = await asyncio.to_thread(codec.count_pixels, data)
         if count <= _most(services):  # else it is refused before there are any
             await held.take(count)
         async with services.intake.decoding:
             return await asyncio.to_thread(decode, data)
     except codec.NotAPicture as error:
         raise UnsupportedError(field, _shown(value), f"{_ENCODED}: {error}") from error
-
-
-def _pixels_in(data: bytes) -> int:
-    """As its header says; 0 where it has none that can be read, which decoding tells of."""
-    try:
-        with Image.open(io.BytesIO(data), formats=codec.FORMATS) as image:
-            return image.width * image.height
-    # Pillow's readers raise whatever their unpacking of spoilt bytes runs into.
-    except Exception:  # noqa: BLE001
-        return 0
 
 
 async def _data(services: Services, field: str, value: str) -> bytes:

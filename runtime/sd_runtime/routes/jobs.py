@@ -202,7 +202,7 @@ def _status(services: Services, record: Record) -> JobStatus:
         id=record.id,
         kind=record.kind,
         state=record.state,
-        progress=round(job.progress if job else 1.0, 4),
+        progress=round(job.progress if job else record.progress, 4),
         created_at=record.accepted.astimezone().isoformat(timespec="milliseconds"),
         position=services.queue.position(job) if job else 0,
         eta_seconds=None if eta is None else round(eta, 1),

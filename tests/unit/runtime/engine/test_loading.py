@@ -349,6 +349,24 @@ def test_the_budget_counts_what_networks_take_and_not_what_their_file_does(
     assert loads.names == ["tiny", "half", "tiny"]
 
 
+def test_another_checkpoint_whose_file_was_replaced_is_read_again_and_the_served_one_is_not(
+    checkpoint_file: Path, other_file: Path, tmp_path: Path, loads: Loads
+) -> None:
+    served, named = tmp_path / "served.safetensors", tmp_path / "named.safetensors"
+    shutil.copy(checkpoint_file, served)
+    shutil.copy(checkpoint_file, named)
+    budget = 4 * checkpoint_file.stat().st_size
+    with running(served, checkpoint_bytes=budget) as bench:
+        before = bench.alone(picture(checkpoint=named))
+        assert np.array_equal(before, bench.alone(picture()))
+        for path in (served, named):
+            shutil.copy(other_file, tmp_path / "new")
+            (tmp_path / "new").replace(path)
+        assert not np.array_equal(bench.alone(picture(checkpoint=named)), before)
+        assert np.array_equal(bench.alone(picture()), before)
+    assert loads.names == ["served", "named", "named"]
+
+
 def test_a_file_that_changed_is_read_again_when_it_is_wished_for_again(
     checkpoint_file: Path, other_file: Path, tmp_path: Path, loads: Loads
 ) -> None:

@@ -158,7 +158,7 @@ async def test_a_body_that_announces_too_much_is_refused_unread(narrow_world):
     headers = {"content-length": "4097", "content-type": "application/json"}
     async with narrow_world.client() as client:
         response = await client.post("/sdapi/v1/png-info", content=never(), headers=headers)
-    assert response.status_code == 413
+    assert (response.status_code, response.json()["error"]) == (413, "BodyTooLarge")
 
 
 async def test_a_body_that_turns_out_too_large_is_refused(narrow_world):
@@ -171,7 +171,7 @@ async def test_a_body_that_turns_out_too_large_is_refused(narrow_world):
         response = await client.post(
             "/sdapi/v1/png-info", content=endless(), headers={"content-type": "application/json"}
         )
-    assert response.status_code == 413
+    assert (response.status_code, response.json()["error"]) == (413, "BodyTooLarge")
     assert "4096" in response.json()["detail"]
 
 

@@ -135,6 +135,15 @@ async def test_a_job_can_be_taken_back_alone_and_more_than_once(client, world, u
     assert (refused.status_code, refused.json()["error"]) == (409, "Cancelled")
 
 
+async def test_a_job_that_was_taken_back_tells_how_far_it_came(client, world, until):
+    job = await hand_in(client, world, until)
+    world.engine.tickets[0].step(1)
+    at = (await client.get(f"{JOBS}/{job['id']}")).json()["progress"]
+    told = (await client.delete(f"{JOBS}/{job['id']}")).json()
+    assert (told["state"], told["progress"]) == ("cancelled", at)
+    assert 0 < at < 1
+
+
 async def test_a_job_that_has_ended_stays_as_it_is_when_it_is_taken_back(client, world, until):
     job = await hand_in(client, world, until)
     world.engine.tickets[0].finish()

@@ -211,7 +211,9 @@ async def test_draining_gives_up_what_is_late(queue, manual_engine, task):
     job = queue.submit([[task()]])
     await settle()
     assert not await queue.drained(0)
-    assert (await job.finished).state is JobState.CANCELLED
+    outcome = await job.finished
+    assert outcome.state is JobState.CANCELLED
+    assert "this replica ended" in str(outcome.error)
 
 
 async def test_draining_with_nothing_accepted_is_done_at_once(queue):
