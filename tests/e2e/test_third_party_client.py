@@ -85,7 +85,7 @@ def test_every_call_of_what_is_served_is_answered(found: dict[str, Any]) -> None
     raised = {name: found[name] for name in served if "raised" in found[name]}
     print(f"{len(served)} calls answered, {len(found) - len(served)} refused")
     assert not raised
-    assert len(served) >= 38
+    assert len(served) >= 41
 
 
 def test_pictures_have_the_sizes_that_were_asked_for(found: dict[str, Any]) -> None:
@@ -110,6 +110,12 @@ def test_the_lists_are_those_of_this_server(found: dict[str, Any]) -> None:
     assert {"Euler a", "DPM++ 2M", "UniPC", "LCM"} <= set(names)
     assert found["util_get_current_model"]["answer"] in found["util_get_model_names"]["answer"]
     assert found["get_progress"]["answer"]["progress"] == 0
+
+
+def test_an_option_is_changed_by_sending_all_of_them_back(found: dict[str, Any]) -> None:
+    before, after = (found[name]["answer"] for name in ("get_options", "get_options changed"))
+    assert before["jpeg_quality"] != 77
+    assert after == before | {"jpeg_quality": 77}
 
 
 def test_what_is_not_served_is_refused_in_words(found: dict[str, Any]) -> None:

@@ -76,6 +76,8 @@ def calls(api):
         "skip": api.skip,
         "get_options": api.get_options,
         "set_options": lambda: api.set_options(api.get_options()),
+        "set_options changed": lambda: api.set_options(api.get_options() | {"jpeg_quality": 77}),
+        "get_options changed": api.get_options,
         "get_cmd_flags": api.get_cmd_flags,
         "get_progress": api.get_progress,
         "get_samplers": api.get_samplers,
