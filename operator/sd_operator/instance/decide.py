@@ -318,9 +318,6 @@ def _volumes_exist(observed: Observed) -> Verdict | None:
     return None
 
 
-#: Families that our own runtime can load; another image may know more.
-SERVED_FAMILIES = ("SD15", "SDXL")
-
 #: What is wrong with the spec alone, or clashes with what others made: the children are not touched.
 SPEC_CHECKS: tuple[Check, ...] = (_name, _access, _checkpoint_bundle, _outputs, _env)
 #: What the bundles lack: the pods that serve already are looked after all the same.
@@ -343,12 +340,6 @@ def _verified(observed: Observed) -> Checkpoint | Verdict:
     if status.state != "Verified" or not status.path or not status.sha256:
         return reconciling(
             Reason.BUNDLE_NOT_READY, f"{subject} is {status.state}: {status.reason}: {status.message}"
-        )
-    if status.family not in SERVED_FAMILIES and observed.instance.spec.image is None:
-        return stalled(
-            Reason.INVALID_SPEC,
-            f"{subject} is a checkpoint of the family {status.family}; the runtime serves "
-            f"{', '.join(SERVED_FAMILIES)}",
         )
     return Checkpoint(
         bundle=wanted.bundle,

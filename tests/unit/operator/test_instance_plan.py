@@ -1,11 +1,13 @@
 """What an instance is refused for, waits for and serves: as tables."""
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from operator_fakes import OTHER_SHA, SHA, bundle, file, instance
 
+from sd_modelfiles.family import Family
 from sd_operator import names
 from sd_operator.api.base import parse
 from sd_operator.api.bundle import ModelBundle
@@ -259,9 +261,14 @@ def test_why_there_is_nothing_to_serve(changes: dict[str, Any], state: str, reas
     assert words in planned.verdict.message
 
 
-def test_a_verified_checkpoint_is_served() -> None:
-    planned = plan(observed(), GPU)
-    assert (planned.desired, planned.verdict) == (Desired(checkpoint=CHECKPOINT), None)
+@pytest.mark.parametrize("family", [each.value for each in Family])
+def test_a_verified_checkpoint_of_any_family_is_served(family: str) -> None:
+    verified = a_bundle(status=[{**VERIFIED, "family": family}])
+    planned = plan(observed(bundles={"sd15": verified}), GPU)
+    assert (planned.desired, planned.verdict) == (
+        Desired(checkpoint=replace(CHECKPOINT, family=family)),
+        None,
+    )
 
 
 def test_two_bundles_with_different_files_go_together() -> None:
