@@ -81,6 +81,10 @@ test-soak: .venv ## What takes longer: the local cluster's life, an operator at 
 	@E2E_REST_SECONDS=300 $(PYTHON) -m pytest tests/e2e/test_at_rest.py -m e2e -s
 	@$(PYTHON) -m pytest tests/soak -m soak -s
 
+.PHONY: test-gpu
+test-gpu: .venv ## What only a GPU can show, on a machine that has one; fails without (4 minutes on an H200)
+	@$(PYTHON) -m pytest tests/gpu
+
 # --- measure ----------------------------------------------------------------------------------------------------
 .PHONY: bench-scale bench-fetch bench-runtime bench-samplers
 bench-fetch: .venv ## A file of SIZE=8GiB by the fetcher, by curl and by huggingface_hub; the cost of a resume

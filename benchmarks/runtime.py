@@ -1,7 +1,9 @@
 """What the runtime costs beside its alternatives: `python -m benchmarks.runtime`.
 
 `--parts` picks some of it; `--output FILE` also writes the tables there. Everything needs no cluster and no
-network; the full-size parts take about 9 GB of memory and 4 GB of disk.
+network; the full-size parts take about 9 GB of memory and 4 GB of disk. It is measured on the device that the
+runtime itself chooses: a GPU where there is one. `mixed-full-size` and `memory` need one, and are left out
+without it.
 """
 
 import argparse
@@ -9,8 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from benchmarks import table
-from benchmarks.pictures import full_size, hot_adding, http, mixed, overhead
+from benchmarks.pictures import card_memory, full_size, hot_adding, http, mixed, overhead, rig
 from benchmarks.pictures.section import Section
 
 PARTS: dict[str, Callable[[], Section]] = {
@@ -20,7 +24,11 @@ PARTS: dict[str, Callable[[], Section]] = {
     "loading": full_size.measure_loading,
     "lora": hot_adding.measure,
     "http": http.measure,
+    "mixed-full-size": mixed.measure_full_size,
+    "memory": card_memory.measure,
 }
+#: On a processor the one takes hours, and the other means nothing.
+OF_A_GPU = ("mixed-full-size", "memory")
 
 
 def main() -> int:
@@ -28,14 +36,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    default = [name for name in PARTS if name not in OF_A_GPU or torch.cuda.is_available()]
+    parser.add_argument("--parts", default=",".join(default), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--output", type=Path, help="a file for the tables")
     given = parser.parse_args()
     wanted = given.parts.split(",")
     unknown = [name for name in wanted if name not in PARTS]
     if unknown:
         parser.error(f"--parts: {', '.join(unknown)}: allowed are {', '.join(PARTS)}")
-    texts = [f"# The runtime\n\n{table.provenance_of(('runtime', 'modelfiles'))}"]
+    if set(wanted) & set(OF_A_GPU) and not torch.cuda.is_available():
+        parser.error(f"--parts: {' and '.join(OF_A_GPU)} need a CUDA device, and torch finds none")
+    texts = [f"# The runtime\n\n{table.provenance_of(('runtime', 'modelfiles'))} {rig.device_in_words()}"]
     for name in wanted:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         text = PARTS[name]().markdown()

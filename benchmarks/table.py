@@ -108,7 +108,8 @@ def provenance_of(parts: Sequence[str]) -> str:
 
 
 def _when_and_where(parts: Sequence[str], source: Path) -> str:
-    commit = _git("rev-parse", "HEAD", source=source)
+    # A machine that the files were copied to has no history of them.
+    commit = _git("rev-parse", "HEAD", source=source) or os.environ.get("BENCHMARK_COMMIT", "unknown")
     changes = _git("status", "--porcelain", "--untracked-files=no", "--", *parts, source=source)
     changed = " with uncommitted changes" if changes else ""
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()

@@ -1,14 +1,17 @@
-"""32 unlike requests at once: batched by evaluation, in static batches, one at a time."""
+"""32 unlike requests at once: batched by evaluation, in static batches, one at a time; of the demo's
+checkpoint, and of one of Stable Diffusion 1.5's size.
+"""
 
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from random import Random
 
-from benchmarks.pictures import rig
+from benchmarks.pictures import random_weights, rig
 from benchmarks.pictures.section import Section
 from benchmarks.table import quantile
 from sd_runtime.engine.loop import Engine
@@ -23,13 +26,38 @@ SHAPES = ("circle", "square", "triangle", "star")
 Latencies = list[float]
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The files that are served, and the sizes that are asked for."""
+
+    name: str
+    lay_out: Callable[[Path], None]
+    loras: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+
+DEMO = Scene("the demo's checkpoint", rig.lay_out, tuple(rig.LORAS.values()), (64, 96))
+FULL_SIZE = Scene(
+    "a checkpoint of Stable Diffusion 1.5's size", random_weights.lay_out, random_weights.LORAS, (512, 640)
+)
+
+
 def measure() -> Section:
     """Pictures a second and how long a request takes, each way."""
+    return _measure(DEMO)
+
+
+def measure_full_size() -> Section:
+    """The same of full-size networks."""
+    return _measure(FULL_SIZE)
+
+
+def _measure(scene: Scene) -> Section:
     found: dict[str, list[tuple[float, Latencies]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        rig.lay_out(root)
-        requests = _requests(root)
+        scene.lay_out(root)
+        requests = _requests(root, scene)
         with rig.engine(root / rig.CHECKPOINT, root=root, calls=rig.Calls(), max_batch=16) as engine:
             ways = {
                 "by evaluation": _together,
@@ -42,10 +70,10 @@ def measure() -> Section:
                     began = time.perf_counter()
                     latencies = way(engine, requests)
                     found.setdefault(name, []).append((time.perf_counter() - began, latencies))
-    return _section(found)
+    return _section(found, scene)
 
 
-def _section(found: dict[str, list[tuple[float, Latencies]]]) -> Section:
+def _section(found: dict[str, list[tuple[float, Latencies]]], scene: Scene) -> Section:
     rates = {name: statistics.median(COUNT / seconds for seconds, _ in runs) for name, runs in found.items()}
     slowest = rates["one at a time"]
     rows = []
@@ -61,23 +89,24 @@ def _section(found: dict[str, list[tuple[float, Latencies]]]) -> Section:
             )
         )
     return Section(
-        f"{COUNT} mixed requests at once, the demo's checkpoint",
+        f"{COUNT} mixed requests at once, {scene.name}",
         ("way", "pictures/s", "ratio", "p50", "p99"),
         rows,
         f"Samplers {', '.join(SAMPLERS)}; 10 to 40 steps; prompts and seeds all different; no LoRA, one of"
-        " two, or both; 64x64 and 96x96. A static batch holds requests of one sampler, number of steps, size"
+        f" two, or both; {' and '.join(f'{side}x{side}' for side in scene.sizes)}."
+        " A static batch holds requests of one sampler, number of steps, size"
         f" and LoRAs that are waiting together. Median of {REPEATS} runs by turns; latencies of all of them.",
     )
 
 
-def _requests(root: Path) -> list[Txt2Img]:
+def _requests(root: Path, scene: Scene) -> list[Txt2Img]:
     random = Random(7)
-    loras = [root / place for place in rig.LORAS.values()]
+    loras = [root / place for place in scene.loras]
     return [
         rig.picture(
             prompt=f"a large {random.choice(COLOURS)} {random.choice(SHAPES)}, white background",
             seed=seed,
-            size=random.choice((64, 96)),
+            size=random.choice(scene.sizes),
             steps=random.choice((10, 20, 30, 40)),
             sampler=random.choice(SAMPLERS),
             loras=random.choice(([], loras[:1], loras[1:], loras)),

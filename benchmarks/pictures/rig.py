@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.rig.processes import ROOT
+from sd_runtime import device
 from sd_runtime.adapters.uses import AdapterKind, AdapterUse
 from sd_runtime.engine.loop import Engine, Ticket
 from sd_runtime.engine.settings import EngineSettings
@@ -81,3 +84,9 @@ def wait(tickets: Sequence[Ticket]) -> None:
     """Until all have their pictures."""
     for ticket in tickets:
         ticket.future.result()
+
+
+def device_in_words() -> str:
+    """What the engines of this run compute on."""
+    info = device.choose("auto").info
+    return f"Computed by {info.type} ({info.name}), {info.dtype}, torch {torch.__version__}."

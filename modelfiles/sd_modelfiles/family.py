@@ -1,4 +1,4 @@
-"""The family (SD15, SD21, SDXL) a file was made for, told from its tensors.
+"""The family (SD15, SD21, SDXL, SDXLRefiner) a file was made for, told from its tensors.
 
 What tells is the width of the context that the cross-attentions take, and marks that only one family has.
 Small models of a known layout count as that family where the layout tells, because every reader builds them
@@ -20,6 +20,8 @@ class Family(StrEnum):
     SD15 = "SD15"
     SD21 = "SD21"
     SDXL = "SDXL"
+    #: A network of its own on SDXL's latents, for the last part of a picture.
+    SDXL_REFINER = "SDXLRefiner"
 
 
 class FamilyUnknown(Exception):
@@ -37,17 +39,15 @@ class Shown:
 NOTHING = Shown()
 
 # Published models of a family have exactly this context width.
-_CONTEXT_WIDTHS = {Family.SD15: 768, Family.SD21: 1024, Family.SDXL: 2048}
-_REFINER_WIDTH = 1280
-_REFINER = Shown(other="an SDXL refiner")
+_CONTEXT_WIDTHS = {Family.SD15: 768, Family.SD21: 1024, Family.SDXL: 2048, Family.SDXL_REFINER: 1280}
 _NEWER = Shown(other="a transformer model (Flux, SD 3 or newer)")
 
-# In this order: an SDXL file may carry no second mark, and its refiner has only the OpenCLIP encoder, at
-# place 0.
+# SDXL's refiner has its second text encoder only, at place 0.
 _LAYOUTS = (
     (Family.SDXL, "conditioner.embedders.1.model."),
     (Family.SD21, "cond_stage_model.model."),
     (Family.SD15, "cond_stage_model.transformer."),
+    (Family.SDXL_REFINER, "conditioner.embedders.0.model."),
 )
 _LDM_BLOCKS = ("input_blocks", "middle_block", "output_blocks")
 _NEWER_UNETS = tuple(
@@ -79,9 +79,7 @@ def detect(header: Header) -> Family:
         raise FamilyUnknown("the file has no cross-attention under model.diffusion_model.*")
     layout = next((f for f, prefix in _LAYOUTS if any(n.startswith(prefix) for n in header.tensors)), None)
     if layout is None:
-        if any(name.startswith("conditioner.embedders.0.model.") for name in header.tensors):
-            raise FamilyUnknown("the file is an SDXL refiner; a base checkpoint is needed")
-        raise FamilyUnknown("the file's text encoder is none of SD15's, SD21's or SDXL's")
+        raise FamilyUnknown("the file's text encoder is none of SD15's, SD21's, SDXL's or SDXLRefiner's")
     if layout is Family.SD15 and width == _CONTEXT_WIDTHS[Family.SD21]:
         # Its text encoder with the names of transformers, as a tool that knows no other ones writes it.
         return Family.SD21
@@ -107,7 +105,8 @@ def shown(header: Header, model_type: ModelType | None) -> Shown:
         case ModelType.CONTROLNET:
             return _of_controlnet(header)
         case ModelType.HYPERNETWORK:
-            return _by_widths(kinds.hypernetwork_widths(header))
+            # For self-attention they may have a pair for each of the network's own widths, 1280 among them.
+            return _by_widths(kinds.hypernetwork_widths(header) & {768, 1024, 2048})
         case ModelType.TEXTUAL_INVERSION:
             return _of_embedding(header)
         case ModelType.VAE:
@@ -124,6 +123,8 @@ def hinted(header: Header) -> Family | None:
         header.metadata.get("modelspec.architecture", ""),
     )
     for text in words:
+        if text.startswith(("stable-diffusion-xl-v1-refiner", "stable-diffusion-xl-v0-9-refiner")):
+            return Family.SDXL_REFINER
         if text.startswith(("sdxl_", "stable-diffusion-xl-")):
             return Family.SDXL
         if text.startswith(("sd_v2", "stable-diffusion-v2")):
@@ -144,7 +145,7 @@ def _of_lora(header: Header) -> Shown:
     names = header.tensors.keys()
     if any(map(_NEWER_LORAS.match, names)):
         return _NEWER
-    found = _by_context(lora.context_widths(header))
+    found = _by_widths(lora.context_widths(header))
     if found is not NOTHING:
         return found
     if _has_marks_of_sdxl(header):
@@ -155,7 +156,7 @@ def _of_lora(header: Header) -> Shown:
 def _of_controlnet(header: Header) -> Shown:
     if controlnet.variant(header) == controlnet.TRANSFORMER:
         return _NEWER
-    found = _by_context(controlnet.context_widths(header))
+    found = _by_widths(controlnet.context_widths(header))
     if found is not NOTHING:
         return found
     is_sdxl = _has_marks_of_sdxl(header) or controlnet.adapter_downscale(header) == 16
@@ -171,10 +172,6 @@ def _of_embedding(header: Header) -> Shown:
         return Shown(Family.SDXL)
     widths = {tensor.shape[-1] for tensor in header.tensors.values() if tensor.shape}
     return _by_widths(widths & {768, 1024})
-
-
-def _by_context(widths: Set[int]) -> Shown:
-    return _REFINER if _REFINER_WIDTH in widths else _by_widths(widths)
 
 
 def _by_widths(widths: Set[int]) -> Shown:

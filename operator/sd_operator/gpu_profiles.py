@@ -216,7 +216,7 @@ TABLE: Final[tuple[Profile, ...]] = (
 )
 
 #: What a checkpoint of a family needs with its activations; other families need UNKNOWN_FAMILY.
-FAMILY_MEMORY: Final[Mapping[str, str]] = {"SD15": "4Gi", "SD21": "4Gi", "SDXL": "8Gi"}
+FAMILY_MEMORY: Final[Mapping[str, str]] = {"SD15": "4Gi", "SD21": "4Gi", "SDXL": "8Gi", "SDXLRefiner": "8Gi"}
 UNKNOWN_FAMILY: Final = "8Gi"
 #: What CUDA itself takes in every process.
 HEADROOM: Final = "512Mi"

@@ -1,5 +1,5 @@
-"""`python -m sd_runtime` and the command `sd-runtime`: hears SIGTERM from the first moment, then becomes the
-process."""
+"""`python -m sd_runtime` and the command `sd-runtime`: hears SIGTERM and Ctrl-C from the first moment, then
+becomes the process."""
 
 import signal
 import sys
@@ -9,7 +9,8 @@ def main() -> None:
     """Ends with the process's exit status."""
     # A container's first process is not ended by a signal without a handler, and the imports take
     # seconds: a pod that is deleted just then would stay for its whole grace period.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     from sd_runtime import process
 
     sys.exit(process.main(sys.argv[1:]))

@@ -54,6 +54,9 @@ def create_app(services: Services) -> FastAPI:
         version=__version__,
         description="The interface of AUTOMATIC1111's web UI, as far as this server serves it.",
         middleware=guards,
+        # Their scripts come from a CDN: blank in a cluster, elsewhere a stranger's, with your credentials.
+        docs_url=None,
+        redoc_url=None,
         # A body of unsaid type is read as JSON; there is nothing else that it could be.
         strict_content_type=False,
     )

@@ -7,6 +7,9 @@ has loaded.
 
 import logging
 import os
+import re
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,7 @@ REQUESTS = ("auto", "cuda", "cpu")
 FORMATS = ("auto", "float32", "float16", "bfloat16")
 #: Processors compute float16 in software.
 _CPU_FORMATS = ("auto", "float32", "bfloat16")
+_ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)[af]?")
 #: NVIDIA's first generation that computes bfloat16 itself (Ampere).
 _FIRST_WITH_BFLOAT16 = (8, 0)
 
@@ -65,6 +69,45 @@ class Device:
             network.compile_repeated_blocks(dynamic=True)
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """Of a GPU, in bytes: what the card has and has left; what this process holds of it for tensors
+    (`allocated`) and with what its allocator keeps for reuse (`reserved`), and the most of each since the
+    engine last measured a call of the network."""
+
+    total: int
+    free: int
+    allocated: int
+    most_allocated: int
+    reserved: int
+    most_reserved: int
+    #: How often the allocator had to give back what it kept before there was room, and how often that was
+    #: not enough.
+    retries: int
+    ran_out: int
+
+
+def memory() -> DeviceMemory | None:
+    """Of the GPU that this process computes on; None where it uses none (yet). From any thread."""
+    # Whoever computes has imported it; asking must not be what loads it.
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    stats = torch.cuda.memory_stats_as_nested_dict()
+    allocated, reserved = stats["allocated_bytes"]["all"], stats["reserved_bytes"]["all"]
+    return DeviceMemory(
+        total=total,
+        free=free,
+        allocated=allocated["current"],
+        most_allocated=allocated["peak"],
+        reserved=reserved["current"],
+        most_reserved=reserved["peak"],
+        retries=stats["num_alloc_retries"],
+        ran_out=stats["num_ooms"],
+    )
+
+
 def choose(
     request: str, *, dtype: str = "auto", compiles: bool = False, compile_cache: Path | None = None
 ) -> Device:
@@ -94,7 +137,23 @@ def _why_no_cuda() -> str | None:
         return "this torch was built without CUDA"
     if not torch.cuda.is_available():
         return "torch finds no usable NVIDIA driver or GPU in this container"
+    capability = torch.cuda.get_device_capability()
+    if not has_code_for(capability, torch.cuda.get_arch_list()):
+        return (
+            f"{torch.cuda.get_device_name()} has compute capability {capability[0]}.{capability[1]}, for"
+            f" which this torch has no code (it has some for {', '.join(torch.cuda.get_arch_list())})"
+        )
     return None
+
+
+def has_code_for(capability: tuple[int, int], built: Sequence[str]) -> bool:
+    """Whether a build for these architectures (sm_86: machine code, for 8.6 and later 8.x; compute_90: an
+    intermediate form, for 9.0 and all later ones) runs on a card of that compute capability."""
+    for known in filter(None, map(_ARCHITECTURE.fullmatch, built)):
+        kind, of = known[1], (int(known[2]), int(known[3]))
+        if of <= capability and (kind == "compute" or of[0] == capability[0]):
+            return True
+    return False
 
 
 def _cuda(dtype: str, compiles: bool, compile_cache: Path | None) -> Device:
@@ -106,6 +165,9 @@ def _cuda(dtype: str, compiles: bool, compile_cache: Path | None) -> Device:
         raise UnsupportedError("SD_DTYPE", dtype, f"auto, float32, float16 on {name}, which has no bfloat16")
     # SD weights are made for float16, and its longer mantissa shows in smooth areas.
     chosen = "float16" if dtype == "auto" else dtype
+    # TensorFloat-32 has float16's mantissa: enough for a float16 network's VAE, whose convolutions it makes
+    # faster, but not what is meant by float32, where pictures then depended on who shares a call.
+    torch.backends.cudnn.allow_tf32 = chosen != "float32"
     if compiles and compile_cache is not None:
         # Read by torch's compiler when it first compiles; it has no other way to be told.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(compile_cache)

@@ -1,13 +1,13 @@
 """The management door (:9091): probes, metrics, the state that the operator reads and the wishes that it
 sends. Not for users.
 
-What begins with /v1 needs a token: the others say nothing that a pod's neighbours may not know.
+What begins with /v1 needs a token: the others say nothing that a pod's neighbours may not know. Where there
+is no token only the machine itself is let in, and no page whose name was made to lead to it (DNS rebinding).
 """
 
 import asyncio
 import hashlib
 import hmac
-from ipaddress import ip_address
 
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -18,6 +18,7 @@ from sd_runtime.desired import DesiredUpdate
 from sd_runtime.guards.auth import CredentialFiles
 from sd_runtime.guards.body_limit import BodyLimit
 from sd_runtime.guards.last_resort import LastResort
+from sd_runtime.guards.origins import KnownHosts, is_loopback, leads_here
 from sd_runtime.guards.refusal import refusal
 from sd_runtime.health import Health
 from sd_runtime.inventory import Inventory
@@ -32,7 +33,7 @@ _BODY_PAUSE_SECONDS = 10.0
 
 def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
     """The application. The digest of its bearer token is a setting; where that is empty, only loopback
-    clients may read the state and send wishes."""
+    clients that call this machine by a name of its own may read the state and send wishes."""
     state, settings = services.state, services.settings
     credentials = CredentialFiles(settings.auth_dir) if settings.auth == "required" else None
     inventory = Inventory(services.library)
@@ -40,6 +41,8 @@ def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
         title="Stable Diffusion runtime, management", version=__version__, docs_url=None, redoc_url=None
     )
     app.add_middleware(BodyLimit, limit=desired.MAX_BYTES, seconds=_BODY_PAUSE_SECONDS)
+    if is_loopback(settings.host):  # else probes and Prometheus call it by an address, or as they like
+        app.add_middleware(KnownHosts)
     app.add_middleware(LastResort)
     errors.install(app)
 
@@ -164,14 +167,8 @@ def _stranger() -> Response:
 
 def _is_admitted(request: Request, token_sha256: str) -> bool:
     if not token_sha256:
-        return request.client is not None and _is_loopback(request.client.host)
+        client = request.client
+        return client is not None and is_loopback(client.host) and leads_here(request.headers.get("host", ""))
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     digest = hashlib.sha256(token.strip().encode()).hexdigest()
     return scheme.lower() == "bearer" and hmac.compare_digest(digest, token_sha256)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

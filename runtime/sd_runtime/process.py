@@ -43,10 +43,11 @@ _SWEEP_SECONDS = 3600.0
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """The process's exit status: 0 after an orderly end, 2 when the settings are wrong. With arguments it is
-    a person's, alone on a workstation; without, the environment says everything."""
+    """The process's exit status: 0 after an orderly end, 1 where it cannot listen, 2 when the settings are
+    wrong. With arguments it is a person's, alone on a workstation; without, the environment says
+    everything."""
     if arguments:
-        return standalone.run(arguments, live)
+        return standalone.run(arguments, _lived)
     try:
         settings = Settings()
     except ValidationError as error:
@@ -54,7 +55,16 @@ def main(arguments: Sequence[str] = ()) -> int:
         sys.stderr.write("to run it by hand: sd-runtime --models-dir FOLDER; sd-runtime --help tells more\n")
         return 2
     log.configure(settings.log_level)
-    asyncio.run(live(settings))
+    return _lived(settings)
+
+
+def _lived(settings: Settings, person: standalone.Person | None = None) -> int:
+    """The exit status at the end of `live`."""
+    try:
+        asyncio.run(live(settings, person))
+    except serving.ListenError as error:
+        logger.critical("%s", error)
+        return 1
     return 0
 
 
@@ -65,31 +75,57 @@ def _complaint(problem: Mapping[str, Any]) -> str:
     return f"SD_{name}: {problem['msg']} (it is {problem['input']!r})"
 
 
-async def live(settings: Settings, *, may_switch: bool = False) -> None:
-    """Serves until SIGTERM. `may_switch`: whoever is at the users' door may change the served checkpoint, as
-    no operator says which it is."""
+async def live(settings: Settings, person: standalone.Person | None = None) -> None:
+    """Serves until SIGTERM; a second one ends the process at once. Of a `person` alone, whoever is at the
+    users' door may change the served checkpoint, as no operator says which it is. Raises `ListenError` before
+    anything is loaded."""
     library, metrics = make_library(settings), Metrics()
     engine = Engine(engine_settings(settings), library, metrics, on_end=_end)
     services = make_services(settings, library=library, engine=engine, metrics=metrics)
     metrics.watch_queue(services.queue.waiting)
     switcher = Switcher(services, engine)
-    services.switch = switcher.switch_to if may_switch else None
+    services.switch = switcher.switch_to if person else None
     wish_at_start(switcher, settings)
-    try:
-        await serving.run(
-            _doors(services, switcher),
-            follow_wishes=partial(_attend, switcher, services.outputs),
-            drain_jobs=partial(
-                serving.drain,
-                state=services.state,
-                queue=services.queue,
-                ledger=services.ledger,
-                seconds=settings.drain_seconds,
-            ),
-        )
-    finally:
+
+    async def attend() -> None:
+        if person:
+            sys.stderr.write(f"{person.greeting}\n")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(switcher.run())
+            group.create_task(keep_swept(services.outputs))
+
+    async def close() -> None:
+        # Here, where signals are still heard: a thread may be in the midst of a long call.
         engine.close()
         await services.peers.close()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    def abandon() -> None:
+        _tell_what_is_given_up(services)
+        if person:
+            person.tidy()
+
+    await serving.run(
+        _doors(services, switcher),
+        follow_wishes=attend,
+        drain_jobs=partial(
+            serving.drain,
+            state=services.state,
+            queue=services.queue,
+            ledger=services.ledger,
+            seconds=settings.drain_seconds,
+        ),
+        close=close,
+        abandon=abandon,
+    )
+
+
+def _tell_what_is_given_up(services: Services) -> None:
+    told = {
+        "requests": len(services.queue.unfinished()),
+        "results_not_fetched": services.ledger.uncollected(),
+    }
+    logger.warning("ended at once by a second signal; what was accepted is given up", extra=told)
 
 
 def _end() -> None:
@@ -160,15 +196,12 @@ def _doors(services: Services, switcher: Switcher) -> list[serving.Server]:
     if settings.management_port is None:
         return [users]
     operators = serving.server(
-        create_management_app(services, switcher), host=settings.host, port=settings.management_port
+        create_management_app(services, switcher),
+        host=settings.host,
+        port=settings.management_port,
+        setting="SD_MANAGEMENT_PORT (--management-port)",
     )
     return [users, operators]
-
-
-async def _attend(switcher: Switcher, outputs: OutputFolder) -> None:
-    async with asyncio.TaskGroup() as group:
-        group.create_task(switcher.run())
-        group.create_task(keep_swept(outputs))
 
 
 async def keep_swept(outputs: OutputFolder) -> None:

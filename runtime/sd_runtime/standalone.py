@@ -3,11 +3,13 @@
 Nothing has to be prepared: a folder of model files is enough. Knows no cluster.
 """
 
-import asyncio
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +22,19 @@ from sd_runtime.errors import SdError, UnsupportedError
 from sd_runtime.models.library import Library, ModelFile
 from sd_runtime.settings import Settings
 
-Live = Callable[..., Coroutine[Any, Any, None]]
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whoever has started the process by hand."""
+
+    #: What to tell once it listens.
+    greeting: str
+    #: Removes what is kept for the process alone; for where it ends at once.
+    tidy: Callable[[], None]
+
+
+#: Serves until it is to end; the process's exit status.
+Live = Callable[[Settings, Person], int]
 
 _NO_CHECKPOINT = (
     "no checkpoint is in {folder}: put a file like v1-5-pruned-emaonly.safetensors there (or below "
@@ -69,7 +83,8 @@ class CommandLine(BaseSettings):
 
 
 def run(arguments: Sequence[str], live: Live) -> int:
-    """Serves until SIGTERM or Ctrl-C; the process's exit status, 2 when the arguments are wrong."""
+    """Serves until SIGTERM or Ctrl-C; the process's exit status: that of `live`, or 2 when the arguments are
+    wrong."""
     given = parsed(arguments)
     if isinstance(given, int):
         return given
@@ -83,9 +98,8 @@ def run(arguments: Sequence[str], live: Live) -> int:
         except ValidationError as error:  # of what is not given as an argument: SD_MAX_STEPS, …
             sys.stderr.writelines(f"sd-runtime: {_of_setting(each)}\n" for each in error.errors())
             return 2
-        sys.stderr.write(f"{welcome(settings)}\n")
-        asyncio.run(live(settings, may_switch=True))
-    return 0
+        tidy = partial(shutil.rmtree, private, ignore_errors=True)
+        return live(settings, Person(welcome(settings), tidy))
 
 
 def settings_of(given: CommandLine, private: Path) -> Settings:
@@ -120,7 +134,7 @@ def welcome(settings: Settings) -> str:
     assert settings.checkpoint is not None
     lines = [
         f"loading {settings.checkpoint.name}; then this answers:",
-        f"  {address}/sdapi/v1/txt2img   (what else there is: {address}/docs)",
+        f"  {address}/sdapi/v1/txt2img   (what else there is: {address}/openapi.json)",
         f"  pictures are saved in {settings.output_dir}",
     ]
     if settings.auth == "disabled" and settings.host not in ("127.0.0.1", "::1", "localhost"):

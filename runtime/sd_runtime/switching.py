@@ -26,7 +26,7 @@ from sd_runtime.jobs.job import Engine
 from sd_runtime.jobs.queue import Draining
 from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.models.trial import Trial
-from sd_runtime.routes.services import Services
+from sd_runtime.routes.services import Services, Superseded
 from sd_runtime.settings import Settings
 from sd_runtime.tasks import warm_up
 
@@ -89,6 +89,7 @@ class Switcher:
         self._pauses = 0
         self._wished = asyncio.Event()
         self._busy = False
+        self._has_ended = False
         #: Of those who wait for news of their wish.
         self._listeners: set[asyncio.Future[None]] = set()
 
@@ -125,12 +126,13 @@ class Switcher:
 
     async def switch_to(self, path: Path) -> None:
         """Serves this checkpoint, as somebody at the users' door asks for; returns when it does. Where it
-        cannot, the one before it serves on and stays wished: raises `CheckpointError`."""
+        cannot, the one before it serves on and stays wished: raises `CheckpointError`. Raises `Superseded`
+        where another wish takes its place, and `Draining` where the process ends before it is served."""
         wish = Wish(path=path, revision=uuid.uuid4().hex)
         if not self.accept(wish):
             return
         desired = self._state.desired
-        while self._wish is wish and not desired.in_effect and desired.error is None:
+        while self._is_followed(wish) and not desired.in_effect and desired.error is None:
             news = asyncio.get_running_loop().create_future()
             self._listeners.add(news)
             try:
@@ -138,12 +140,19 @@ class Switcher:
             finally:
                 self._listeners.discard(news)
         if self._wish is not wish:
-            raise CheckpointError(f"{path.name}: another checkpoint was asked for meanwhile")
+            last = self._wish.path.name if self._wish else "none"
+            sentence = f"{path.name}: another checkpoint was asked for before this one was served: {last}"
+            raise Superseded(f"{sentence}, which counts")
+        if self._has_ended:
+            raise Draining(f"{path.name}: this replica ended before it was served")
         if desired.error is not None:
             error, before = desired.error, self._before
             if before is not None and not self._state.draining:
                 self.accept(Wish(path=before.path, sha256=before.sha256, revision=uuid.uuid4().hex))
             raise CheckpointError(error)
+
+    def _is_followed(self, wish: Wish) -> bool:
+        return self._wish is wish and not self._has_ended
 
     def refuse(self, error: DesiredError) -> None:
         """There is no wish that could be followed, for this reason."""
@@ -164,6 +173,8 @@ class Switcher:
                     self._busy = False
                 self._tell_listeners()
         finally:
+            self._has_ended = True
+            self._tell_listeners()
             self._end_retry()
 
     async def _follow(self) -> None:

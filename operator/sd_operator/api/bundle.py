@@ -34,7 +34,7 @@ TypeName = Literal[
     "Upscaler",
     "Annotator",
 ]
-FamilyName = Literal["Auto", "SD15", "SD21", "SDXL"]
+FamilyName = Literal["Auto", "SD15", "SD21", "SDXL", "SDXLRefiner"]
 FormatPolicy = Literal["SafetensorsOnly", "ScanPickle", "Unsafe"]
 
 #: Go's way to write a duration, as far as it is of use here.

@@ -11,6 +11,8 @@ from sd_runtime.a1111.parameters import VERSION
 from sd_runtime.a1111.schemas.extras import ExtrasRequest
 from sd_runtime.engine.work import Pixels
 from sd_runtime.errors import UnsupportedError
+from sd_runtime.images import codec, resizing
+from sd_runtime.images.resizing import Size
 from sd_runtime.models.library import Library
 from sd_runtime.settings import Settings
 from sd_runtime.tasks.extras import Extras
@@ -52,6 +54,8 @@ def plan(
     second = _upscaler(request, "upscaler_2", library, options)
     tasks = [_task(request, pixels, first, second) for pixels, _ in images]
     _demand_size(tasks, settings)
+    for task in tasks:
+        codec.judge_form(options.samples_format, _size_of(task))
     return ExtrasPlan(
         request=request,
         options=options,
@@ -93,6 +97,13 @@ def _demand_size(tasks: Sequence[Extras], settings: Settings) -> None:
     most = settings.max_pixels_per_request
     if pixels > most:
         raise UnsupportedError("width x height of all results", pixels, f"{most} pixels in one request")
+
+
+def _size_of(task: Extras) -> Size:
+    """Width and height of the result."""
+    if task.upscaler_1.name == upscalers.NONE:
+        return resizing.size_of(task.image)
+    return task.size if task.size is not None and task.crop else task.enlarged
 
 
 def _done(task: Extras) -> dict[str, object]:

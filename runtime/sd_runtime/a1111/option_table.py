@@ -7,11 +7,12 @@ Pure tables; where values are kept and how changes come together is in `options`
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sd_modelfiles.kinds import ModelType
 from sd_runtime.a1111.option_values import Values
+from sd_runtime.models import SMALLEST_TILE
 from sd_runtime.prompt.settings import Emphasis
 from sd_runtime.sampling.settings import NoiseSource
 
@@ -63,6 +64,15 @@ def _whole(attribute: str, least: int, most: int, *, note: str = "") -> Option:
         converted=int,
         note=note,
     )
+
+
+def _or_0(option: Option) -> Option:
+    """The same where 0 has a meaning of its own, and what lies between has none."""
+
+    def accepts(value: object) -> bool:
+        return (_is_number(value) and value == 0) or option.accepts(value)
+
+    return replace(option, accepts=accepts, allowed=f"0, or {option.allowed}")
 
 
 def _number(attribute: str, least: float, most: float, *, note: str = "") -> Option:
@@ -128,6 +138,12 @@ CHANGEABLE: dict[str, Option] = {
     "emphasis": _choice("emphasis", *Emphasis, converted=Emphasis),
     "comma_padding_backtrack": _whole("comma_back_off", 0, 74),
     "enable_prompt_comments": _switch("prompt_comments"),
+    "sdxl_refiner_high_aesthetic_score": _number(
+        "score", 0, 10, note="what SDXL's refiner is told with the prompt; no effect with other checkpoints"
+    ),
+    "sdxl_refiner_low_aesthetic_score": _number(
+        "negative_score", 0, 10, note="the same with the negative prompt"
+    ),
     "randn_source": _choice(
         "randn_source",
         *("CPU", "NV", "GPU"),
@@ -145,9 +161,10 @@ CHANGEABLE: dict[str, Option] = {
     "s_min_uncond": _number("s_min_uncond", 0, 15),
     "sgm_noise_multiplier": _switch("sgm_noise_multiplier"),
     "always_discard_next_to_last_sigma": _switch("discard_penultimate"),
-    "sigma_min": _number("sigma_min", 0, 1000, note="0: the model's"),
-    "sigma_max": _number("sigma_max", 0, 1000, note="0: the model's"),
-    "rho": _number("rho", 0, 100, note="0: the schedule's"),
+    # As wide as leaves something between one of them and the other end of every model's own.
+    "sigma_min": _or_0(_number("sigma_min", 0.001, 10, note="0: the model's; less than sigma_max")),
+    "sigma_max": _or_0(_number("sigma_max", 0.1, 1000, note="0: the model's")),
+    "rho": _or_0(_number("rho", 0.1, 100, note="0: the schedule's")),
     "uni_pc_variant": _choice("unipc_variant", "bh1", "bh2"),
     "uni_pc_order": _whole("unipc_order", 1, 3),
     "uni_pc_lower_order_final": _switch("unipc_lower_order_final"),
@@ -162,9 +179,7 @@ CHANGEABLE: dict[str, Option] = {
         allowed='colours as "#rrggbb"',
     ),
     "initial_noise_multiplier": _number("initial_noise_multiplier", 0, 1.5),
-    "ESRGAN_tile": _whole(
-        "esrgan_tile", 0, 512, note="0: as large as is served; 1 to 31 are refused where they are used"
-    ),
+    "ESRGAN_tile": _or_0(_whole("esrgan_tile", SMALLEST_TILE, 512, note="0: as large as is served")),
     "ESRGAN_tile_overlap": _whole("esrgan_tile_overlap", 0, 48),
     "samples_save": _switch("save_samples"),
     "samples_format": _choice("samples_format", "png", "jpg", "webp"),

@@ -26,6 +26,9 @@ class Values:
     #: Tokens before the end of a chunk within which a comma ends it.
     comma_back_off: int = 20
     prompt_comments: bool = True
+    #: What SDXL's refiner is told with a prompt, and with a negative one.
+    score: float = 6.0
+    negative_score: float = 2.5
 
     randn_source: NoiseSource = NoiseSource.CPU
     seed_delta: int = 0

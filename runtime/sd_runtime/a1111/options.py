@@ -80,6 +80,7 @@ class Options:
         for name, value in changes.items():
             if not (name == DIGEST and CHECKPOINT in changes and _is_digest(value, served.models)):
                 values = _overridden(values, name, value, served)
+        _judge_sigmas(values)
         if values.clip_skip != self._values.clip_skip and values.checkpoint is None:
             _judge_clip_skip(values.clip_skip, served.text_layers)
         return values
@@ -173,6 +174,7 @@ def _defaults(wished: Mapping[str, Any], served: Served) -> tuple[Values, list[U
 def _with_default(values: Values, name: str, value: object, served: Served) -> Values:
     if name in CHANGEABLE:
         changed = _changed(values, name, value, served.models)
+        _judge_sigmas(changed)
         _judge_clip_skip(changed.clip_skip, served.text_layers)
         return changed
     if name in FIXED and _same(value, FIXED[name][0]):
@@ -211,6 +213,12 @@ def _differences(values: Values, others: Values) -> dict[str, Any]:
 def _as_json(value: object) -> str:
     """For comparison: unlike in Python, true is not 1."""
     return json.dumps(value, sort_keys=True)
+
+
+def _judge_sigmas(values: Values) -> None:
+    """Each may be right by itself. Here, and not when a picture is made, for the same reason as below."""
+    if values.sigma_max and values.sigma_min >= values.sigma_max:
+        raise UnsupportedError("sigma_min", values.sigma_min, f"less than sigma_max, {values.sigma_max:g}")
 
 
 def _judge_clip_skip(value: int, layers: int | None) -> None:

@@ -10,6 +10,8 @@ from sd_runtime.a1111.sampler_names import Choice
 from sd_runtime.a1111.schemas import Img2ImgRequest
 from sd_runtime.a1111.stock import Network
 from sd_runtime.a1111.words import Words
+from sd_runtime.images import codec, grid, resizing
+from sd_runtime.images.resizing import Size
 from sd_runtime.models.library import ModelFile
 from sd_runtime.sampling.settings import NoiseSettings
 from sd_runtime.tasks.img2img import Img2Img
@@ -31,6 +33,26 @@ def of(plan: Plan) -> tuple[tuple[Txt2Img | Img2Img, ...], ...]:
         made = _from_words(plan, noises)
     starts = range(0, len(made), plan.batch_size)
     return tuple(tuple(made[start : start + plan.batch_size]) for start in starts)
+
+
+def judge_files(plan: Plan) -> None:
+    """Raises `UnsupportedError` where the format cannot hold a picture as large as one of the plan's, or as
+    the grid of them: before the work, not after it."""
+    form = plan.options.samples_format
+    sizes = [_size_of(task) for tasks in plan.iterations for task in tasks]
+    for size in set(sizes):
+        codec.judge_form(form, size)
+    if plan.wants_grid and len(sizes) > 1:
+        place = max(width for width, _ in sizes), max(height for _, height in sizes)
+        codec.judge_form(form, grid.size_of(len(sizes), place), of="a grid of ")
+
+
+def _size_of(task: Txt2Img | Img2Img) -> Size:
+    if isinstance(task, Img2Img):
+        only_masked = task.mask is not None and task.mask.only_masked
+        return resizing.size_of(task.image) if only_masked else (task.width, task.height)
+    final = task.hires or task
+    return final.width, final.height
 
 
 def _from_words(plan: Plan, noises: Sequence[NoiseSettings]) -> list[Txt2Img]:

@@ -73,5 +73,6 @@ class Plan:
 
     @property
     def wants_grid(self) -> bool:
-        """Whether several pictures are shown on one more."""
-        return self.request.save_images and not self.request.do_not_save_grid
+        """Whether several pictures, if there are, are shown on one more."""
+        asked = self.request.save_images and not self.request.do_not_save_grid
+        return asked and (self.options.return_grid or self.options.grid_save)

@@ -73,7 +73,9 @@ def plan(request: GenerationRequest, inputs: Inputs, around: Surroundings) -> Pl
         seeds=first_seeds,
         subseeds=subseeds,
     )
-    return replace(decided, iterations=pictures.of(decided))
+    planned = replace(decided, iterations=pictures.of(decided))
+    pictures.judge_files(planned)
+    return planned
 
 
 def in_clients_words(error: Exception) -> Exception:

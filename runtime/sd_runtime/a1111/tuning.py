@@ -13,7 +13,11 @@ from sd_runtime.sampling.settings import NoiseSettings, SamplingSettings
 def text(options: Values) -> TextSettings:
     """How the prompts are encoded."""
     return TextSettings(
-        clip_skip=options.clip_skip, emphasis=options.emphasis, comma_back_off=options.comma_back_off
+        clip_skip=options.clip_skip,
+        emphasis=options.emphasis,
+        comma_back_off=options.comma_back_off,
+        score=options.score,
+        negative_score=options.negative_score,
     )
 
 

@@ -130,9 +130,15 @@ def _predict(
     tiling: bool,
 ) -> torch.Tensor:
     pooled = [text.pooled for text in texts if text.pooled is not None]
-    context = level([text.context for text in texts])
+    scores = [text.score for text in texts if text.score is not None]
     return model.predict(
-        x_in, timesteps, context, torch.cat(pooled) if pooled else None, concat=concat, tiling=tiling
+        x_in,
+        timesteps,
+        level([text.context for text in texts]),
+        torch.cat(pooled) if pooled else None,
+        scores=scores or None,
+        concat=concat,
+        tiling=tiling,
     )
 
 
@@ -141,7 +147,11 @@ def level(contexts: Sequence[torch.Tensor]) -> torch.Tensor:  # each (1, L_i, D)
     attention.
     """
     length = lcm(*(context.shape[1] for context in contexts))
-    return torch.cat([context.repeat(1, length // context.shape[1], 1) for context in contexts])
+    return torch.cat([_repeated(context, length // context.shape[1]) for context in contexts])
+
+
+def _repeated(context: torch.Tensor, times: int) -> torch.Tensor:
+    return context if times == 1 else context.repeat(1, times, 1)
 
 
 def _guide(batch: Sequence[Evaluate], denoised: torch.Tensor) -> list[Estimate]:

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from sd_runtime.engine.job import Job
-from sd_runtime.engine.work import Host
+from sd_runtime.engine.work import Evaluate, Host
 
 #: Pictures are resized and blended by them, which releases the interpreter.
 _THREADS = 2
@@ -30,6 +30,12 @@ class Hosts:
         future = self._pool.submit(work.call)
         self._under_way[job] = work, future
         future.add_done_callback(lambda _: self._poke())
+
+    def begin_meanwhile(self, job: Job) -> None:
+        """Has done what the job's evaluation leaves time for; the job waits for it before it goes on."""
+        work = job.work
+        if isinstance(work, Evaluate) and work.meanwhile is not None and job.meanwhile is None:
+            job.meanwhile = self._pool.submit(work.meanwhile)
 
     def hand_over(self) -> bool:
         """Advances the jobs whose work is done; whether there were any."""

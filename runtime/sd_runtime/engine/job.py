@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Generator
+from concurrent.futures import Future
 
 from sd_runtime.adapters.patching import Pinned
 from sd_runtime.adapters.uses import AdapterUse
@@ -12,7 +13,6 @@ from sd_runtime.engine.work import (
     Evaluate,
     Interrupted,
     Made,
-    Pixels,
     Step,
     TaskRun,
     UseCheckpoint,
@@ -30,26 +30,34 @@ _BEFORE_THE_PICTURE = (Encode, Evaluate, UseCheckpoint)
 class Job:
     """Advances one task and settles its ticket; whatever goes wrong in it ends this job and no other."""
 
-    def __init__(self, ticket: Ticket, model: Model) -> None:
+    def __init__(self, ticket: Ticket, model: Model | None) -> None:
+        """`model` is None for a task that needs no checkpoint."""
         self.ticket = ticket
+        self.needs_checkpoint = model is not None
         #: None while the task waits for another checkpoint, so that its own need not stay in memory.
-        self.model: Model | None = model
+        self.model = model
         self.work: Work | None = None  # None: settled
         #: Its adapters as they were when they were first needed; a file that changes does not change it.
         self.pinned: dict[tuple[AdapterUse, ...], Pinned] = {}
-        #: An enlargement under way, tile by tile.
-        self.enlarging: Generator[None, None, Pixels] | None = None
+        #: The work on its picture, where that is under way tile by tile.
+        self.tiles: Generator[None, None, object] | None = None
+        #: What another thread does for it while it waits for an evaluation.
+        self.meanwhile: Future[None] | None = None
+        #: What ended it, where it failed.
+        self.error: Exception | None = None
         self._told_to_end = False
-        self._former = model.loaded.path
+        #: The checkpoint that it had before the one it waits for.
+        self._former = model.loaded.path if model else None
         #: What the task asked for when it was told to end while it had no checkpoint.
         self._put_off: Work | None = None
-        self._run: TaskRun = ticket.task.run(model, self._report_step)
-        ticket.loaded = model.loaded
+        self._run: TaskRun = ticket.task.run(model, self._report_step)  # type: ignore[arg-type]
+        ticket.loaded = model.loaded if model else None
         self.advance(None)
 
     def advance(self, answer: object) -> None:
         """Send the answer to the work it waits for; afterwards it waits for new work or is settled."""
         try:
+            self._end_meanwhile()
             self.work = self._run.send(answer)
         except StopIteration as finished:
             self._settle(finished.value)
@@ -80,6 +88,7 @@ class Job:
             told = error
         # Whoever keeps the error would keep everything that was computed up to it.
         memory.forget_traceback(error)
+        self.error = error
         self.ticket.future.set_exception(told)
 
     def end_if_asked(self) -> None:
@@ -94,6 +103,7 @@ class Job:
     def _tell_to_end(self) -> None:
         self._told_to_end = True
         try:
+            self._end_meanwhile()
             self.work = self._run.throw(Interrupted())
         except StopIteration as finished:
             self._settle(finished.value)
@@ -101,9 +111,16 @@ class Job:
             self.fail(Cancelled("the request was interrupted before there was a picture"))
         except Exception as error:  # noqa: BLE001 - as in `advance`
             self.fail(error)
-        if self.model is None and self.work is not None:
+        if self.model is None and self._former is not None and self.work is not None:
             # It was waiting for another checkpoint; its picture is made with the one before.
             self.work, self._put_off = UseCheckpoint(self._former), self.work
+
+    def _end_meanwhile(self) -> None:
+        """The task goes on: what is done for it elsewhere has to be over, or is left to itself where it was
+        not begun."""
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None and not meanwhile.cancel():
+            meanwhile.result()
 
     def _settle(self, made: Made) -> None:
         self._end()
@@ -111,6 +128,8 @@ class Job:
 
     def _end(self) -> None:
         self.work = None
+        if self.meanwhile is not None:
+            self.meanwhile.cancel()
         self._let_go()
         self.ticket.last_step = None
 
@@ -118,7 +137,7 @@ class Job:
         """Of everything in the device's memory."""
         self.model = None
         self.pinned.clear()
-        self.enlarging = None
+        self.tiles = None
 
     def _report_step(self, step: Step) -> None:
         self.ticket.last_step = step

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sd_runtime.engine.settings import EngineSettings
 from sd_runtime.engine.ticket import Observer, Ticket
-from sd_runtime.engine.work import OnStep, Pixels, Task
+from sd_runtime.engine.work import OnStep, Pixels, Task, Unneeded
 from sd_runtime.errors import Cancelled, DeviceLost, GenerationError, SdError
 from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.models.library import Library
@@ -71,7 +71,9 @@ class Engine:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the round or the tensor under way; whatever is not finished then raises `Cancelled`."""
+        """Stop after the round under way (a call of the network, and some tiles of a picture or one that is
+        computed as a whole) or, of a load, the tensor; whatever is not finished then raises `Cancelled`. What
+        other threads do for a task just then ends by itself."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -169,20 +171,25 @@ class Engine:
 
     def _take_in(self, rounds: "Rounds") -> None:
         """Admit what was handed in, in order. What needs room in memory that is in use waits, and all behind
-        it wait too: a load until nobody uses the old model, a task for the checkpoint it names.
+        it wait too, but for those that need no checkpoint: a load until nobody uses the old model, a task for
+        the checkpoint it names.
         """
         self._let_go_of_the_cancelled()
-        while True:
+        while (item := self._next(rounds)) is not None:
             with self._changed:
-                item = self._inbox[0] if self._inbox else None
-            if item is None or not self._may_begin(rounds, item):
-                return
-            with self._changed:
-                self._inbox.popleft()
+                self._inbox.remove(item)
             if isinstance(item, Ticket):
                 rounds.admit(item)
             else:
                 self._load(rounds, item)
+
+    def _next(self, rounds: "Rounds") -> Ticket | _Load | None:
+        """The first in line that may begin."""
+        with self._changed:
+            waiting = list(self._inbox)
+        if not waiting or self._may_begin(rounds, waiting[0]):
+            return waiting[0] if waiting else None
+        return next((item for item in waiting if _needs_no_checkpoint(item)), None)
 
     def _let_go_of_the_cancelled(self) -> None:
         """Those that wait behind a load would be told only after it."""
@@ -196,6 +203,8 @@ class Engine:
     def _may_begin(self, rounds: "Rounds", item: Ticket | _Load) -> bool:
         if isinstance(item, _Load):
             return not rounds.busy
+        if _needs_no_checkpoint(item):
+            return True
         return not rounds.waits_for_a_checkpoint and rounds.can_admit(item)
 
     def _answer_previews(self, rounds: "Rounds") -> None:
@@ -219,6 +228,7 @@ class Engine:
                 logger.exception("loading %s failed unexpectedly", item.path)
             self._resident = rounds.resident
             item.future.set_exception(error)
+            rounds.demand_device(error)
         else:
             self._resident = loaded
             item.future.set_result(loaded)
@@ -238,3 +248,7 @@ class Engine:
             item.future.set_exception(reason)
         for asked in previews:
             asked.future.set_result(None)
+
+
+def _needs_no_checkpoint(item: Ticket | _Load) -> bool:
+    return isinstance(item, Ticket) and item.task.checkpoint is Unneeded.CHECKPOINT

@@ -12,7 +12,7 @@ from sd_runtime.device import Device
 from sd_runtime.engine import memory
 from sd_runtime.engine.memory import Meter
 from sd_runtime.engine.settings import EngineSettings
-from sd_runtime.engine.work import Decode, EncodeImage, Pixels, Upscale
+from sd_runtime.engine.work import Decode, OnPicture, Pixels, Upscale
 from sd_runtime.errors import CheckpointUnavailable
 from sd_runtime.models import checkpoint
 from sd_runtime.models.digests import DigestCache, key_of
@@ -69,20 +69,25 @@ class Machine:
             previewer = self._previewers[id(model)] = Previewer(model)
         return previewer.rgb(latents)
 
-    def work_on(self, model: Model, work: Decode | EncodeImage) -> object:
-        """The answer to a piece of work."""
-        vae = self._vae(model, work.vae)
+    def begin(self, model: Model | None, work: OnPicture) -> Generator[None, None, object]:
+        """A piece of work, which returns its answer; of a large picture one tile each time it is resumed.
+        Nothing is done before the first `next`. Only an `Upscale` needs no model."""
+        if isinstance(work, Upscale):
+            return (yield from self._enlarge(work))
+        assert model is not None
+        vae = self._vae(model, work.vae) or model.autoencoder
         if isinstance(work, Decode):
-            return model.decode(work.latents, vae=vae, tiling=work.tiling)
-        return model.encode_image(work.pixels, vae=vae, tiling=work.tiling)
+            return (yield from vae.decoding(work.latents, tiling=work.tiling))
+        return (yield from vae.encoding(work.pixels, tiling=work.tiling))
 
-    def enlarge(self, work: Upscale) -> Generator[None, None, Pixels]:
-        """An upscaler's picture, tile by tile; nothing is done before the first `next`."""
+    def _enlarge(self, work: Upscale) -> Generator[None, None, Pixels]:
         if self._upscalers is None:
             self._upscalers = Upscalers(
                 self._device(), allow_pickles=self._settings.allow_pickles, digests=self._digests
             )
-        return self._upscalers.tiles(work.upscaler, work.pixels, tile=work.tile, overlap=work.overlap)
+        return (
+            yield from self._upscalers.tiles(work.upscaler, work.pixels, tile=work.tile, overlap=work.overlap)
+        )
 
     def _vae(self, model: Model, path: Path | None) -> Vae | None:
         if path is None:

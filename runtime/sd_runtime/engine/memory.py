@@ -13,6 +13,8 @@ from typing import Protocol
 
 import torch
 
+from sd_runtime.engine.recent import Recent
+
 logger = logging.getLogger(__name__)
 
 #: Of the free memory, what a call may be predicted to take: allocators keep to no exact figure.
@@ -71,15 +73,22 @@ class CudaMeter:
 
     def free(self) -> int | None:
         on_device, _ = torch.cuda.mem_get_info(self._handle)
-        kept = torch.cuda.memory_reserved(self._handle) - torch.cuda.memory_allocated(self._handle)
-        return on_device + kept
+        return (
+            on_device + self._bytes("reserved_bytes")["current"] - self._bytes("allocated_bytes")["current"]
+        )
 
     def begin(self) -> None:
         torch.cuda.reset_peak_memory_stats(self._handle)
-        self._before = torch.cuda.memory_allocated(self._handle)
+        self._before = self._bytes("allocated_bytes")["current"]
 
     def peak(self) -> int | None:
-        return max(torch.cuda.max_memory_allocated(self._handle) - self._before, 0)
+        return max(self._bytes("allocated_bytes")["peak"] - self._before, 0)
+
+    def _bytes(self, of: str) -> dict[str, int]:
+        # torch.cuda.memory_allocated and its like sort all their figures into a flat table first, several
+        # times a call of the network, which costs as much as the rest of the engine.
+        found: dict[str, int] = torch.cuda.memory_stats_as_nested_dict(self._handle)[of]["all"]
+        return found
 
     def release(self) -> None:
         torch.cuda.empty_cache()
@@ -139,40 +148,46 @@ class Failure:
         return cls(error, out)
 
 
+@dataclass(slots=True)
+class _Kind:
+    """What calls of one kind have taught."""
+
+    bytes_per_row: float = 0.0
+    #: Rows, after a call that ran out of memory.
+    ceiling: int | None = None
+
+
 class Guard:
     """Rows that a call may have, for each kind of call (a network and a latent shape)."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
-        self._bytes_per_row: dict[Hashable, float] = {}
-        self._ceilings: dict[Hashable, int] = {}
+        self._kinds: Recent[_Kind] = Recent(_Kind)
         self._calls = 0
 
     def rows(self, kind: Hashable) -> int | None:
         """The most rows for the next call; None: no limit is known. At least 1: whether a single row fits is
         found out by trying."""
-        limits = [self._ceilings[kind]] if kind in self._ceilings else []
-        free, need = self.meter.free(), self._bytes_per_row.get(kind)
-        if free is not None and need:
-            limits.append(max(int(free * _USABLE / need), 1))
+        known, free = self._kinds.of(kind), self.meter.free()
+        limits = [] if known.ceiling is None else [known.ceiling]
+        if free is not None and known.bytes_per_row:
+            limits.append(max(int(free * _USABLE / known.bytes_per_row), 1))
         return min(limits, default=None)
 
     def note(self, kind: Hashable, rows: int) -> None:
         """A call of so many rows was made."""
-        peak = self.meter.peak()
+        known, peak = self._kinds.of(kind), self.meter.peak()
         if peak is not None:
-            self._bytes_per_row[kind] = max(self._bytes_per_row.get(kind, 0.0), peak / rows)
+            known.bytes_per_row = max(known.bytes_per_row, peak / rows)
         self._calls += 1
         if self._calls % _CALLS_UNTIL_NEXT_TRY == 0:
-            self._ceilings = {each: ceiling + 1 for each, ceiling in self._ceilings.items()}
+            for each in self._kinds.all():
+                each.ceiling = None if each.ceiling is None else each.ceiling + 1
 
     def note_failure(self, kind: Hashable, rows: int) -> None:
-        """A call of so many rows ran out of memory."""
+        """A call of so many rows ran out of memory. The next have half as many: one less each time would be
+        a failed call each time."""
         self.meter.release()
-        self._ceilings[kind] = max(min(self._ceilings.get(kind, rows), rows - 1), 1)
-        logger.warning("a network call of %d rows ran out of memory; the next have fewer", rows)
-
-    def forget(self) -> None:
-        """Other networks are there now."""
-        self._bytes_per_row.clear()
-        self._ceilings.clear()
+        known, half = self._kinds.of(kind), max(rows // 2, 1)
+        known.ceiling = half if known.ceiling is None else min(known.ceiling, half)
+        logger.warning("a network call of %d rows ran out of memory; the next have %d", rows, known.ceiling)

@@ -6,6 +6,9 @@ cancellations and previews wait. So the size is doubled for as long as a doublin
 """
 
 from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from sd_runtime.engine.recent import Recent
 
 #: A doubling pays if it takes this much off the time of a row.
 _GAIN = 0.05
@@ -15,17 +18,24 @@ _NEWEST = 0.3
 _CALLS_UNTIL_NEXT_TRY = 200
 
 
+@dataclass(slots=True)
+class _Kind:
+    """Of each size (1, 2, 4, … evaluations): the measured seconds of a row, and the calls made."""
+
+    seconds: dict[int, float] = field(default_factory=dict)
+    calls: dict[int, int] = field(default_factory=dict)
+
+
 class Pace:
-    """The measured time of a row, for each kind of call and each size (1, 2, 4, … evaluations)."""
+    """The measured time of a row, for each kind of call and each size."""
 
     def __init__(self, ceiling: int) -> None:
         self._ceiling = ceiling
-        self._seconds: dict[Hashable, dict[int, float]] = {}
-        self._calls: dict[tuple[Hashable, int], int] = {}
+        self._kinds: Recent[_Kind] = Recent(_Kind)
 
     def limit(self, kind: Hashable) -> int:
         """Evaluations that the next call of this kind may join."""
-        seconds = self._seconds.get(kind, {})
+        seconds = self._kinds.of(kind).seconds
         size = 1
         while size < self._ceiling and size in seconds:
             larger = seconds.get(2 * size)
@@ -36,21 +46,19 @@ class Pace:
 
     def note(self, kind: Hashable, *, evaluations: int, rows: int, seconds: float) -> None:
         """A call took so long."""
-        known = self._seconds.setdefault(kind, {})
+        known = self._kinds.of(kind)
         size = 1 << (evaluations.bit_length() - 1)
-        calls = self._calls[kind, size] = self._calls.get((kind, size), 0) + 1
+        calls = known.calls[size] = known.calls.get(size, 0) + 1
         # The first call of a size pays for memory and plans that later ones find ready.
         if calls == 1:
             return
         measured = seconds / rows
-        before = known.setdefault(size, measured)
-        known[size] = before + _NEWEST * (measured - before)
+        before = known.seconds.setdefault(size, measured)
+        known.seconds[size] = before + _NEWEST * (measured - before)
         if calls % _CALLS_UNTIL_NEXT_TRY == 0:
-            for larger in [each for each in known if each > size]:
-                del known[larger]
-                del self._calls[kind, larger]
+            for larger in [each for each in known.seconds if each > size]:
+                del known.seconds[larger], known.calls[larger]
 
     def forget(self) -> None:
         """Other networks are there now."""
-        self._seconds.clear()
-        self._calls.clear()
+        self._kinds.clear()

@@ -1,9 +1,9 @@
 """What happens on the device: rounds of encoding, one network call, decoding. Knows no threads; one thread
 calls it.
 
-A round: jobs that were taken back go, new texts are encoded (cheap, and it lets newcomers join the very next
-call), one call serves as many waiting evaluations as fit, and one picture goes through an autoencoder or
-upscaler (all of them when no call is waited for).
+A round: jobs that were taken back go, new texts are encoded for a moment (so that newcomers join the next
+call), one call serves as many waiting evaluations as fit, and one picture, or some tiles of a large one, goes
+through an autoencoder or upscaler (of each picture that waits, when no call is waited for).
 """
 
 import logging
@@ -27,13 +27,12 @@ from sd_runtime.engine.residents import Residents
 from sd_runtime.engine.settings import EngineSettings
 from sd_runtime.engine.ticket import Observer, Ticket
 from sd_runtime.engine.work import (
-    Decode,
     Encode,
-    EncodeImage,
     Evaluate,
     Host,
+    OnPicture,
     Pixels,
-    Upscale,
+    Unneeded,
     UseCheckpoint,
 )
 from sd_runtime.errors import GenerationError, SdError
@@ -44,11 +43,9 @@ from sd_runtime.prompt import encoding
 
 logger = logging.getLogger(__name__)
 
-_OnPictures = Decode | EncodeImage | Upscale
-
-#: In a round, for texts (but for one, however long it takes), and for the tiles of one enlargement.
+#: In a round, for texts, and for the tiles of one picture; a single one takes as long as it takes.
 _ENCODING_SECONDS = 0.1
-_ENLARGING_SECONDS = 0.1
+_TILES_SECONDS = 0.1
 
 
 class Rounds:
@@ -72,8 +69,8 @@ class Rounds:
 
     @property
     def busy(self) -> bool:
-        """Whether any job is under way."""
-        return bool(self._jobs)
+        """Whether any job is under way that has a checkpoint, or waits for one."""
+        return any(job.needs_checkpoint for job in self._jobs)
 
     @property
     def waits_for_a_checkpoint(self) -> bool:
@@ -100,8 +97,11 @@ class Rounds:
 
     def can_admit(self, ticket: Ticket) -> bool:
         """Whether the task could begin now: its checkpoint is there, or nothing is in its way."""
+        wanted = ticket.task.checkpoint
+        if wanted is Unneeded.CHECKPOINT:
+            return True
         try:
-            path = self._residents.wanted(ticket.task.checkpoint)
+            path = self._residents.wanted(wanted)
         except SdError:
             return True  # to be told so
         in_use = self._in_use()
@@ -109,14 +109,17 @@ class Rounds:
 
     def admit(self, ticket: Ticket) -> None:
         """Begin a task; it takes part from the next round on."""
+        wanted, model = ticket.task.checkpoint, None
         try:
-            model = self._model(self._residents.wanted(ticket.task.checkpoint))
+            if wanted is not Unneeded.CHECKPOINT:
+                model = self._model(self._residents.wanted(wanted))
         except SdError as error:
             ticket.future.set_exception(error)
             return
         except Exception as error:  # a file that breaks its reader fails this task alone
             logger.exception("a checkpoint was not loaded")
             ticket.future.set_exception(GenerationError(f"the checkpoint could not be loaded: {error}"))
+            self.demand_device(error)
             return
         self._jobs.append(Job(ticket, model))
 
@@ -131,10 +134,18 @@ class Rounds:
         evaluated = self._make_one_call()
         pictured = self._work_on_pictures(limit=1 if evaluated else None)
         self._begin_host_work()
-        before = len(self._jobs)
-        self._jobs = deque(job for job in self._jobs if job.work is not None)
-        ended = len(self._jobs) < before
+        ended = self._let_go_of_the_ended()
         return handed_over or loaded or encoded or evaluated or pictured or ended
+
+    def _let_go_of_the_ended(self) -> bool:
+        """Whether there were any. An error of the device may show in any of its work, also in a task's own
+        arithmetic, long after what caused it."""
+        ended = [job for job in self._jobs if job.work is None]
+        self._jobs = deque(job for job in self._jobs if job.work is not None)
+        for job in ended:
+            if job.error is not None:
+                self.demand_device(job.error)
+        return bool(ended)
 
     @torch.inference_mode()
     def preview(self, ticket: object) -> Pixels | None:
@@ -144,6 +155,10 @@ class Rounds:
         if job is None or job.model is None or step is None or step.denoised is None:
             return None
         return self._machine.preview(job.model, step.denoised)
+
+    def demand_device(self, error: Exception) -> None:
+        """After an error: raises `DeviceLost` where the device computes nothing any more."""
+        self._calls.demand_device(error)
 
     def fail_all(self, error: Exception) -> None:
         """End every job with this error."""
@@ -240,6 +255,8 @@ class Rounds:
                     waiting.append(Asking(job, job.work, self._pin(job, job.work.adapters)))
                 except Exception as error:  # noqa: BLE001 - fails this job alone
                     job.fail(error)
+                else:
+                    self._hosts.begin_meanwhile(job)
         if not waiting:
             return False
         model = _model_of(waiting[0].job)
@@ -252,7 +269,7 @@ class Rounds:
         self._jobs = deque(sorted(self._jobs, key=lambda job: id(job) in served))
 
     def _work_on_pictures(self, *, limit: int | None) -> bool:
-        waiting = [job for job in self._jobs if isinstance(job.work, _OnPictures)][:limit]
+        waiting = [job for job in self._jobs if isinstance(job.work, OnPicture)][:limit]
         for job in waiting:
             failure = self._advance_picture(job)
             if failure is not None and failure.ran_out:
@@ -267,32 +284,29 @@ class Rounds:
         return bool(waiting)
 
     def _advance_picture(self, job: Job) -> "memory.Failure | None":
-        """A decoding or an encoding, or some tiles of an enlargement; what went wrong, if something did."""
+        """A picture, or some tiles of a large one; what went wrong, if something did."""
+        assert isinstance(job.work, OnPicture)
         try:
-            if isinstance(job.work, Upscale):
-                answer = self._enlarge(job, job.work)
-                if answer is None:
-                    return None
-            else:
-                assert isinstance(job.work, Decode | EncodeImage)
-                answer = self._machine.work_on(_model_of(job), job.work)
+            answer = self._some_tiles(job, job.work)
         except Exception as error:  # noqa: BLE001 - fails this job alone
-            job.enlarging = None
-            self._calls.demand_device(error)
+            job.tiles = None
+            self.demand_device(error)
             return memory.Failure.of(error)
-        job.advance(answer)
+        if job.tiles is None:
+            job.advance(answer)
         return None
 
-    def _enlarge(self, job: Job, work: Upscale) -> object:
-        """Tiles for as long as others can be kept waiting; the picture after the last, before that None."""
-        if job.enlarging is None:
-            job.enlarging = self._machine.enlarge(work)
+    def _some_tiles(self, job: Job, work: OnPicture) -> object:
+        """Tiles for as long as others can be kept waiting; after the last one the answer, and the job's tiles
+        are None."""
+        if job.tiles is None:
+            job.tiles = self._machine.begin(job.model, work)
         began = time.perf_counter()
-        while time.perf_counter() - began < _ENLARGING_SECONDS:
+        while time.perf_counter() - began < _TILES_SECONDS:
             try:
-                next(job.enlarging)
+                next(job.tiles)
             except StopIteration as finished:
-                job.enlarging = None
+                job.tiles = None
                 return finished.value
         return None
 

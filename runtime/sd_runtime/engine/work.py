@@ -7,6 +7,7 @@ torch.
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,11 +33,13 @@ __all__ = [
     "Host",
     "Interrupted",
     "Made",
+    "OnPicture",
     "OnStep",
     "Pixels",
     "Step",
     "Task",
     "TaskRun",
+    "Unneeded",
     "Upscale",
     "UseCheckpoint",
     "Work",
@@ -47,6 +50,12 @@ Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB
 
 class Interrupted(Exception):
     """Thrown into a task that is to come to its end early: it returns what it has so far."""
+
+
+class Unneeded(Enum):
+    """Stands where a checkpoint would be named."""
+
+    CHECKPOINT = "none is needed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,9 @@ class Evaluate:
     concat: "torch.Tensor | None" = None  # (1, K, H, W)
     #: The picture's edges meet: convolutions pad by wrapping around.
     tiling: bool = False
+    #: What the task will need next and no device: another thread may do it until the answer is there. It is
+    #: never under way while the task runs, and not done at all where no thread was free.
+    meanwhile: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +137,9 @@ class Host:
     call: Callable[[], Any]
 
 
-Work = Encode | Evaluate | EncodeImage | Decode | Upscale | UseCheckpoint | Host
+#: What is done to one picture, a large one's tile by tile.
+OnPicture = Decode | EncodeImage | Upscale
+Work = Encode | Evaluate | OnPicture | UseCheckpoint | Host
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,10 +177,12 @@ class Task(Protocol):
     """Something the engine can run."""
 
     @property
-    def checkpoint(self) -> Path | None:
-        """The checkpoint that it begins with; None: the one that is served."""
+    def checkpoint(self) -> Path | Unneeded | None:
+        """The checkpoint that it begins with; None: the one that is served. A task that needs none asks for
+        nothing but `Upscale` and `Host`; it waits for no checkpoint and keeps none in memory."""
         ...
 
     def run(self, model: "Model", on_step: OnStep) -> TaskRun:
-        """The task as a generator; called and advanced on the device thread only."""
+        """The task as a generator; called and advanced on the device thread only. One that needs no
+        checkpoint is given None."""
         ...

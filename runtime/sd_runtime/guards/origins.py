@@ -54,18 +54,18 @@ class Origins:
 
 class KnownHosts:
     """ASGI middleware for a server that only its own machine reaches and that asks for no credentials: 403
-    where the Host is neither this machine nor one of `names`."""
+    where the Host is neither this machine nor one of `names` (None: there can be no further ones)."""
 
-    def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, *, names: Collection[str] | None = None) -> None:
         self._app = app
-        self._names = frozenset(each.lower() for each in names)
+        self._allowed = "names of this machine" + ("" if names is None else f"; {_REMEDY}")
+        self._names = frozenset(each.lower() for each in names or ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             host = Headers(scope=scope).get("host", "")
-            name = _name_of(host)
-            if name and not is_loopback(name) and name not in self._names:
-                sentence = f"Host: {host[:100]!r} is not accepted; allowed: names of this machine; {_REMEDY}"
+            if not leads_here(host) and _name_of(host) not in self._names:
+                sentence = f"Host: {host[:100]!r} is not accepted; allowed: {self._allowed}"
                 await refusal(403, "ForeignHost", sentence)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -85,6 +85,13 @@ def is_loopback(host: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def leads_here(host: str) -> bool:
+    """Whether a Host header has a name of the machine itself; of old clients, which send none, it is taken to
+    be so: a browser always sends one."""
+    name = _name_of(host)
+    return not name or is_loopback(name)
 
 
 def _authority(origin: str) -> str:

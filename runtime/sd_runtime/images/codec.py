@@ -81,9 +81,9 @@ def encode(
     return buffer.getvalue()
 
 
-def judge_form(form: str, size: resizing.Size) -> None:
+def judge_form(form: str, size: resizing.Size, *, of: str = "") -> None:
     """Raises `UnsupportedError` for a format that is not written, and for one that holds no picture as long
-    as this."""
+    as this; `of` says which picture it is, where that is not plain."""
     name = WRITTEN.get(form.lower())
     if name is None:
         raise UnsupportedError("samples_format", form, WRITTEN)
@@ -91,7 +91,7 @@ def judge_form(form: str, size: resizing.Size) -> None:
     if most is not None and max(size) > most:
         width, height = size
         allowed = f"{form} with sides of at most {most} pixels, or png"
-        raise UnsupportedError("samples_format", f"{form} of {width}x{height} pixels", allowed)
+        raise UnsupportedError("samples_format", f"{form} of {of}{width}x{height} pixels", allowed)
 
 
 def _png_text(parameters: str | None) -> PngImagePlugin.PngInfo:

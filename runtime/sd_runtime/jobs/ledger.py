@@ -135,6 +135,10 @@ class Ledger:
         self._forget_old()
         return tuple(self._records.values())
 
+    def uncollected(self) -> int:
+        """How many ended jobs' answers nobody has fetched yet."""
+        return sum(each.final is not None and not each.collected for each in list(self._records.values()))
+
     @asynccontextmanager
     async def creating(self, client_id: str | None) -> AsyncIterator[None]:
         """Between looking for a client's id and adding its job nobody else may do the same with it."""

@@ -22,7 +22,12 @@ from sd_runtime.models.weights import Weights
 CONVENTIONS = {
     Family.SD15: Conventions(unet_heads=8, unet_head_width=None, latent_scale=0.18215),
     Family.SD21: Conventions(unet_heads=None, unet_head_width=64, latent_scale=0.18215),
-    Family.SDXL: Conventions(unet_heads=None, unet_head_width=64, latent_scale=0.13025),
+    # Two numbers each: its size as it was, where it was cropped, its size as it is to be.
+    Family.SDXL: Conventions(unet_heads=None, unet_head_width=64, latent_scale=0.13025, told_numbers=6),
+    # In place of the last two one, how well it is to be liked.
+    Family.SDXL_REFINER: Conventions(
+        unet_heads=None, unet_head_width=64, latent_scale=0.13025, told_numbers=5
+    ),
 }
 
 #: Of SD 2's text encoder; files of tools that leave out the unused last one have one less.
@@ -63,6 +68,8 @@ class Texts:
     width: int
     build: Callable[[Weights], TextEncoder]
     unneeded: tuple[str, ...] = ()
+    #: The width of the vector that stands for the whole text; 0: there is none.
+    pooled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ class Blueprint:
     prediction: Prediction | None
 
 
-def demand_agreement(unet: Config, vae: Config, texts: Texts) -> None:
+def demand_agreement(unet: Config, vae: Config, texts: Texts, conventions: Conventions) -> None:
     """The parts must fit each other, or the first evaluation would fail instead of the load."""
     channels = vae["latent_channels"]
     extra = unet["in_channels"] - channels
@@ -95,6 +102,18 @@ def demand_agreement(unet: Config, vae: Config, texts: Texts) -> None:
         raise CheckpointError(
             f"the unet reads a context {unet['cross_attention_dim']} wide,"
             f" the text encoder's is {texts.width} wide"
+        )
+    _demand_told_numbers(unet, texts, conventions)
+
+
+def _demand_told_numbers(unet: Config, texts: Texts, conventions: Conventions) -> None:
+    """What is told beside the time is the text's vector and the numbers, each as a vector of its own."""
+    taken = unet.get("projection_class_embeddings_input_dim") or 0
+    given = texts.pooled + conventions.told_numbers * (unet.get("addition_time_embed_dim") or 0)
+    if taken != given:
+        raise CheckpointError(
+            f"the unet takes {taken} numbers beside the time;"
+            f" this family's text encoder and sizes give {given}"
         )
 
 

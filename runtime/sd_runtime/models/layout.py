@@ -25,6 +25,8 @@ class Conventions:
     unet_heads: int | None  # the same number on every level, or
     unet_head_width: int | None  # the same width of a head
     latent_scale: float
+    #: How many numbers about the picture the network is told beside the time; 0: none.
+    told_numbers: int = 0
     norm_groups: int = 32
     text_head_width: int = 64
     beta_start: float = 0.00085

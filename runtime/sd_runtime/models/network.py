@@ -3,11 +3,13 @@
 The only module that calls the denoising network; it knows nothing of prompts' grammar, samplers or batches.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import torch
 
+from sd_modelfiles.family import Family
 from sd_runtime.device import Device
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.models import LoadedCheckpoint
@@ -65,6 +67,11 @@ class Model:
         """From the autoencoder's latents to those that the network was trained on."""
         return self.autoencoder.scale
 
+    @property
+    def is_told_a_score(self) -> bool:
+        """Whether the network takes an aesthetic score with each text, as SDXL's refiner does."""
+        return self.loaded.family == Family.SDXL_REFINER
+
     def latent_shape(self, *, width: int, height: int) -> tuple[int, int, int]:
         """Channels, height and width of a picture's latents."""
         for name, size in (("width", width), ("height", height)):
@@ -79,11 +86,13 @@ class Model:
         context: torch.Tensor,
         pooled: torch.Tensor | None,
         *,
+        scores: Sequence[float] | None = None,
         concat: torch.Tensor | None = None,
         tiling: bool = False,
     ) -> torch.Tensor:  # (B, C, H, W), (B,), (B, L, D), (B, P), (B, K, H, W) -> (B, C, H, W)
-        """The network's answer as it is (`prediction` says what it means), float32. `concat` is given exactly
-        where there are `extra_channels`; `tiling`: the picture's edges meet."""
+        """The network's answer as it is (`prediction` says what it means), float32. `scores`, one for each
+        row, are given exactly where the network `is_told_a_score`, `concat` where there are `extra_channels`;
+        `tiling`: the picture's edges meet."""
         dtype = self.device.dtype
         sample = (x if concat is None else torch.cat([x, concat.to(x)], dim=1)).to(dtype)
         with self._wrapping.on(tiling):
@@ -91,16 +100,22 @@ class Model:
                 sample,
                 timesteps,
                 encoder_hidden_states=context.to(dtype),
-                added_cond_kwargs=None if pooled is None else self._size_conditioning(x, pooled.to(dtype)),
+                added_cond_kwargs=None if pooled is None else self._told(x, pooled.to(dtype), scores),
                 return_dict=False,
             )
         answer: torch.Tensor = output[0].float()
         return answer
 
-    def _size_conditioning(self, x: torch.Tensor, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
-        """SDXL also sees the picture's size: as it was, where it was cropped, and what it is to be."""
+    def _told(
+        self, x: torch.Tensor, pooled: torch.Tensor, scores: Sequence[float] | None
+    ) -> dict[str, torch.Tensor]:
+        """SDXL also sees the picture's size: as it was, where it was cropped, and what it is to be. Its
+        refiner sees in place of the last how well the picture is to be liked."""
         height, width = x.shape[2] * self.latent_stride, x.shape[3] * self.latent_stride
-        times = torch.tensor([[height, width, 0, 0, height, width]], device=x.device, dtype=pooled.dtype)
+        last = [[height, width]] if scores is None else [[score] for score in scores]
+        times = torch.tensor(
+            [[height, width, 0, 0, *each] for each in last], device=x.device, dtype=pooled.dtype
+        )
         return {"text_embeds": pooled, "time_ids": times.expand(len(x), -1)}
 
     def decode(self, latents: torch.Tensor, *, vae: Vae | None = None, tiling: bool = False) -> Pixels:

@@ -23,10 +23,16 @@ from sd_runtime.models.digests import DigestCache, digest_of_parts
 from sd_runtime.models.layout import Config, Conventions
 from sd_runtime.models.prediction import Prediction
 from sd_runtime.models.reading import Place, Placement
-from sd_runtime.models.text import ClipEncoder, ClipPairEncoder, OpenClipEncoder
+from sd_runtime.models.text import ClipEncoder, ClipPairEncoder, OpenClipEncoder, PooledEncoder
 from sd_runtime.models.weights import Weights, WeightsFile
 
 _MOST_CONFIG_BYTES = 1024 * 1024
+_TEXT_PARTS = {
+    Family.SD15: (TEXT,),
+    Family.SD21: (TEXT,),
+    Family.SDXL: (TEXT, SECOND_TEXT),
+    Family.SDXL_REFINER: (SECOND_TEXT,),
+}
 
 
 def examine(folder: Path) -> Blueprint:
@@ -35,12 +41,11 @@ def examine(folder: Path) -> Blueprint:
     kind = _family(folder)
     schedule = _read_json(folder / "scheduler" / "scheduler_config.json", optional=True)
     conventions = _conventions(CONVENTIONS[kind], schedule)
-    names = (UNET, VAE, TEXT, SECOND_TEXT) if kind is Family.SDXL else (UNET, VAE, TEXT)
-    files = {name: _files(folder, name) for name in names}
+    files = {name: _files(folder, name) for name in (UNET, VAE, *_TEXT_PARTS[kind])}
     unet, vae = _network(folder, UNET, "UNet2DConditionModel"), _network(folder, VAE, "AutoencoderKL")
     vae.setdefault("scaling_factor", conventions.latent_scale)
-    texts = _sdxl_texts(folder) if kind is Family.SDXL else _single_text(folder, kind)
-    demand_agreement(unet, vae, texts)
+    texts = _texts(folder, kind)
+    demand_agreement(unet, vae, texts, conventions)
     return Blueprint(
         path=folder,
         family=kind,
@@ -87,19 +92,22 @@ class FolderFiles:
 
 
 def _demand_known_parts(folder: Path, index: Config) -> None:
-    if (folder / UNET).is_dir() and (folder / TEXT).is_dir():
-        return
-    if (folder / UNET).is_dir() and (folder / SECOND_TEXT).is_dir():
-        raise CheckpointError("an SDXL refiner; a base checkpoint is needed")
-    raise CheckpointError(
-        f"{INDEX}: {index.get('_class_name')!r} is not supported; supported are folders of Stable Diffusion "
-        f"1 and 2 and of SDXL, with the parts {UNET}, {VAE} and {TEXT}"
-    )
+    has_text = (folder / TEXT).is_dir()
+    if not (folder / UNET).is_dir() or not (has_text or (folder / SECOND_TEXT).is_dir()):
+        raise CheckpointError(
+            f"{INDEX}: {index.get('_class_name')!r} is not supported; supported are folders of Stable "
+            f"Diffusion 1 and 2 and of SDXL and its refiner, with the parts {UNET}, {VAE} and {TEXT} (of the "
+            f"refiner {SECOND_TEXT})"
+        )
+    # Library and class of the part; of the refiner's folders null and null.
+    named = index.get(TEXT)
+    if not has_text and isinstance(named, list) and any(named):
+        raise CheckpointUnavailable(f"{TEXT} is missing, which {INDEX} names")
 
 
 def _family(folder: Path) -> Family:
     if (folder / SECOND_TEXT).is_dir():
-        return Family.SDXL
+        return Family.SDXL if (folder / TEXT).is_dir() else Family.SDXL_REFINER
     # OpenCLIP's models have the plain function, OpenAI's CLIP a quicker one.
     is_open_clip = _read_json(folder / TEXT / "config.json").get("hidden_act") == "gelu"
     return Family.SD21 if is_open_clip else Family.SD15
@@ -136,6 +144,12 @@ def _network(folder: Path, part: str, wanted: str) -> Config:
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
+def _texts(folder: Path, kind: Family) -> Texts:
+    if kind is Family.SDXL:
+        return _sdxl_texts(folder)
+    return _refiner_texts(folder) if kind is Family.SDXL_REFINER else _single_text(folder, kind)
+
+
 def _single_text(folder: Path, kind: Family) -> Texts:
     config = _text_config(folder, TEXT, pads_with_zero=kind is Family.SD21)
 
@@ -158,6 +172,17 @@ def _sdxl_texts(folder: Path) -> Texts:
             parts.build_clip(f"{TEXT}/", first, tensors),
             parts.build_clip_with_projection(f"{SECOND_TEXT}/", second, tensors),
         ),
+        pooled=_projection(second),
+    )
+
+
+def _refiner_texts(folder: Path) -> Texts:
+    config = _text_config(folder, SECOND_TEXT, pads_with_zero=True)
+    return Texts(
+        (f"{SECOND_TEXT}/",),
+        config["hidden_size"],
+        lambda tensors: PooledEncoder(parts.build_clip_with_projection(f"{SECOND_TEXT}/", config, tensors)),
+        pooled=_projection(config),
     )
 
 
@@ -170,6 +195,14 @@ def _text_config(folder: Path, part: str, *, pads_with_zero: bool) -> Config:
     # The published files tell other numbers, which nothing has ever used.
     marks = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": 0 if pads_with_zero else end}
     return {**config, **marks}
+
+
+def _projection(config: Config) -> int:
+    """The width of the vector that stands for the whole text."""
+    width = config.get("projection_dim")
+    if type(width) is not int:
+        raise CheckpointError(f"{SECOND_TEXT}/config.json: projection_dim is {width!r}; a number is needed")
+    return width
 
 
 def _files(folder: Path, part: str) -> tuple[WeightsFile, ...]:

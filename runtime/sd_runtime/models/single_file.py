@@ -18,7 +18,7 @@ from sd_runtime.models.blueprint import (
     derive,
 )
 from sd_runtime.models.layout import Conventions, Shapes
-from sd_runtime.models.text import ClipEncoder, ClipPairEncoder, OpenClipEncoder
+from sd_runtime.models.text import ClipEncoder, ClipPairEncoder, OpenClipEncoder, PooledEncoder
 
 SD15_TEXT = "cond_stage_model.transformer.text_model."
 # Before CLIP's text half became a model of its own.
@@ -26,6 +26,7 @@ SD15_OLD_TEXT = "cond_stage_model.transformer."
 SD21_TEXT = "cond_stage_model.model."
 SDXL_FIRST_TEXT = "conditioner.embedders.0.transformer.text_model."
 SDXL_SECOND_TEXT = "conditioner.embedders.1.model."
+REFINER_TEXT = "conditioner.embedders.0.model."
 
 
 def examine(path: Path, *, allow_pickles: bool) -> Blueprint:
@@ -40,7 +41,7 @@ def examine(path: Path, *, allow_pickles: bool) -> Blueprint:
     unet = derive(parts.UNET, layout.unet_config, shapes, conventions)
     vae = derive(parts.VAE, layout.vae_config, shapes, conventions)
     texts = _TEXTS[kind](shapes, conventions)
-    demand_agreement(unet, vae, texts)
+    demand_agreement(unet, vae, texts, conventions)
     return Blueprint(
         path=path,
         family=kind,
@@ -104,7 +105,23 @@ def _sdxl_texts(shapes: Shapes, conventions: Conventions) -> Texts:
             parts.build_clip(SDXL_FIRST_TEXT, first, tensors),
             parts.build_open_clip(SDXL_SECOND_TEXT, second, tensors),
         ),
+        pooled=second["projection_dim"],
     )
 
 
-_TEXTS = {Family.SD15: _sd15_texts, Family.SD21: _sd21_texts, Family.SDXL: _sdxl_texts}
+def _refiner_texts(shapes: Shapes, conventions: Conventions) -> Texts:
+    config = derive(REFINER_TEXT, layout.open_clip_config, shapes, conventions)
+    return Texts(
+        (REFINER_TEXT,),
+        config["hidden_size"],
+        lambda tensors: PooledEncoder(parts.build_open_clip(REFINER_TEXT, config, tensors)),
+        pooled=config["projection_dim"],
+    )
+
+
+_TEXTS = {
+    Family.SD15: _sd15_texts,
+    Family.SD21: _sd21_texts,
+    Family.SDXL: _sdxl_texts,
+    Family.SDXL_REFINER: _refiner_texts,
+}

@@ -147,10 +147,37 @@ class ClipPairEncoder:
         self, tokens: Sequence[Sequence[int]], clip_skip: int, placed: Sequence[Placed] = ()
     ) -> TextStates:
         """Encode chunks of 77 tokens."""
-        first = _run(self.first, tokens, placed, 0)
-        second = _run(self.second, _padded_with_zero(tokens), placed, 1)
-        states = (first.hidden_states[-2].float(), second.hidden_states[-2].float())
-        return TextStates(states, second.text_embeds[:1].float())
+        first = _run(self.first, tokens, placed, 0).hidden_states[-2].float()
+        second = _pooled(_run(self.second, _padded_with_zero(tokens), placed, 1))
+        return TextStates((first, *second.states), second.pooled)
+
+
+class PooledEncoder:
+    """SDXL's refiner: the last but one states of OpenCLIP alone, no norm, and its pooled vector.
+
+    CLIP skip does not apply: the family fixes the layer (A1111 ignores it there, too).
+    """
+
+    zeroes_empty_negative = True
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+
+    @property
+    def layers(self) -> int:
+        """The layers of the text model."""
+        return int(self.network.config.num_hidden_layers)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of the one encoder."""
+        return (_width(self.network),)
+
+    def encode(
+        self, tokens: Sequence[Sequence[int]], clip_skip: int, placed: Sequence[Placed] = ()
+    ) -> TextStates:
+        """Encode chunks of 77 tokens."""
+        return _pooled(_run(self.network, _padded_with_zero(tokens), placed, 0))
 
 
 def _run(network: Any, tokens: Sequence[Sequence[int]], placed: Sequence[Placed], which: int) -> Any:
@@ -181,6 +208,11 @@ def _placing(network: Any, placed: Sequence[Placed], which: int) -> Iterator[Non
         yield
     finally:
         hook.remove()
+
+
+def _pooled(output: Any) -> TextStates:
+    """Of an OpenCLIP with projection."""
+    return TextStates((output.hidden_states[-2].float(),), output.text_embeds[:1].float())
 
 
 def _normed(network: Any, output: Any, clip_skip: int) -> torch.Tensor:

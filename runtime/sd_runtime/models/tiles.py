@@ -72,11 +72,6 @@ def joining(
     return picture
 
 
-def joined(apply: Apply, *, rows: int, columns: int, tile: int, overlap: int, zoom: int = 1) -> torch.Tensor:
-    """As `joining`, all at once, in float32."""
-    return at_once(joining(apply, rows=rows, columns=columns, tile=tile, overlap=overlap, zoom=zoom))
-
-
 def at_once(work: Generator[Any, None, T]) -> T:
     """What work returns that could be done piece by piece."""
     while True:

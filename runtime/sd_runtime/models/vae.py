@@ -4,6 +4,7 @@ A checkpoint has its own; a file may hold another one that fits. Knows nothing o
 denoise.
 """
 
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sd_runtime.models.network import Model
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB
+_Computing = Generator[None, None, torch.Tensor]
 
 #: Sides in latents up to which a picture is computed as a whole: 1024 pixels square, about 3 GiB in float32.
 _MOST_CELLS = 128 * 128
@@ -55,12 +57,14 @@ class Vae:
     def decode(self, latents: torch.Tensor, *, tiling: bool = False) -> Pixels:  # (1, C, H, W) -> (8H, 8W, 3)
         """The picture of finished latents; latents or pixels that are not numbers are a `GenerationError`,
         never a black square. `tiling`: its edges meet."""
+        return tiles.at_once(self.decoding(latents, tiling=tiling))
+
+    def decoding(self, latents: torch.Tensor, *, tiling: bool = False) -> Generator[None, None, Pixels]:
+        """As `decode`, one tile each time it is resumed; a picture that is computed as a whole is one."""
         _demand_numbers(latents, "the latents")
         latents = latents.to(self._device.handle, self._device.decoder_dtype) / self.scale
-        pixels = self._in_memory(latents.shape, lambda tile: self._decode(latents, tile, tiling))
-        _demand_numbers(pixels, "the decoded picture")
-        shades = (pixels[0].float() / 2 + 0.5).clamp(0, 1) * 255
-        picture: Pixels = shades.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        shades = yield from self._in_memory(latents.shape, lambda tile: self._decode(latents, tile, tiling))
+        picture: Pixels = shades[0].permute(1, 2, 0).cpu().numpy()
         return picture
 
     def encode(
@@ -68,30 +72,37 @@ class Vae:
     ) -> torch.Tensor:  # (H, W, 3) -> (1, C, H/8, W/8)
         """The mean of the latents that the picture may have, float32; its sides are multiples of the stride.
         Values that are not numbers are a `GenerationError`."""
+        return tiles.at_once(self.encoding(pixels, tiling=tiling))
+
+    def encoding(self, pixels: Pixels, *, tiling: bool = False) -> Generator[None, None, torch.Tensor]:
+        """As `encode`, one tile each time it is resumed."""
         shades = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].to(self._device.handle)
         cells = (1, 1, shades.shape[2] // self.stride, shades.shape[3] // self.stride)
-        latents = self._in_memory(cells, lambda tile: self._encode(shades, tile, tiling))
+        latents = yield from self._in_memory(cells, lambda tile: self._encode(shades, tile, tiling))
         _demand_numbers(latents, "the latents of the given picture")
         return latents.to(self._device.handle).float() * self.scale
 
-    def _in_memory(self, shape: "torch.Size | tuple[int, ...]", compute: Any) -> torch.Tensor:
+    def _in_memory(
+        self, shape: "torch.Size | tuple[int, ...]", compute: Callable[[int | None], _Computing]
+    ) -> _Computing:
         """As a whole where that is known to fit, else in tiles: the size of the picture decides, so that the
         same request gives the same picture; only a device that runs out of memory gets smaller ones."""
         whole = shape[-1] * shape[-2] <= _MOST_CELLS
         attempts = [None, *_TILES] if whole else [*_TILES]
         for tile in attempts[:-1]:
             try:
-                return compute(tile)  # type: ignore[no-any-return]
+                return (yield from compute(tile))
             except torch.OutOfMemoryError:
                 pass
             # Here the error is gone, and with it the frames that held on to what had been computed.
             torch.cuda.empty_cache()
-        return compute(attempts[-1])  # type: ignore[no-any-return]
+        return (yield from compute(attempts[-1]))
 
-    def _decode(self, latents: torch.Tensor, tile: int | None, tiling: bool) -> torch.Tensor:
+    def _decode(self, latents: torch.Tensor, tile: int | None, tiling: bool) -> _Computing:
+        """Shades as bytes."""
         if tile is None:
             with self._wrapping.on(tiling):
-                return self.network.decode(latents, return_dict=False)[0]  # type: ignore[no-any-return]
+                return _shades(self.network.decode(latents, return_dict=False)[0])
         around = _REACH if tiling else 0
         latents = wrapped(latents, rows=around, columns=around)
 
@@ -101,12 +112,18 @@ class Vae:
             return self.network.decode(piece, return_dict=False)[0]  # type: ignore[no-any-return]
 
         rows, columns = latents.shape[-2:]
-        pixels = tiles.joined(
-            apply, rows=rows, columns=columns, tile=tile, overlap=_OVERLAP, zoom=self.stride
+        shades = yield from tiles.joining(
+            apply,
+            rows=rows,
+            columns=columns,
+            tile=tile,
+            overlap=_OVERLAP,
+            zoom=self.stride,
+            finish=_shades,
         )
-        return _inner(pixels, around * self.stride)
+        return _inner(shades, around * self.stride)
 
-    def _encode(self, shades: torch.Tensor, tile: int | None, tiling: bool) -> torch.Tensor:
+    def _encode(self, shades: torch.Tensor, tile: int | None, tiling: bool) -> _Computing:
         around = _REACH if tiling else 0
         stride = self.stride
         shades = wrapped(shades, rows=around * stride, columns=around * stride)
@@ -119,7 +136,7 @@ class Vae:
         rows, columns = (side // stride for side in shades.shape[-2:])
         if tile is None:
             return _inner(apply((0, rows, 0, columns)), around)
-        latents = tiles.joined(apply, rows=rows, columns=columns, tile=tile, overlap=_OVERLAP)
+        latents = yield from tiles.joining(apply, rows=rows, columns=columns, tile=tile, overlap=_OVERLAP)
         return _inner(latents, around)
 
 
@@ -170,6 +187,11 @@ def _read(file: weights.WeightsFile, device: Device, scale: float, digests: Dige
 
 def _inner(values: torch.Tensor, around: int) -> torch.Tensor:
     return values[..., around:-around, around:-around] if around else values
+
+
+def _shades(pixels: torch.Tensor) -> torch.Tensor:  # -1 to 1 -> 0 to 255
+    _demand_numbers(pixels, "the decoded picture")
+    return ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _demand_numbers(values: torch.Tensor, what: str) -> None:

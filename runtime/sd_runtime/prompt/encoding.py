@@ -22,6 +22,8 @@ class Conditioning:
 
     context: torch.Tensor  # (1, 77 N, D), float32
     pooled: torch.Tensor | None = None  # (1, P), float32, in families that want it
+    #: How well a picture of the text is to be liked, in families whose network is told.
+    score: float | None = None
     #: The textual inversions that it names, each once: trigger and short hash.
     embeddings: tuple[tuple[str, str], ...] = ()
 
@@ -50,7 +52,8 @@ def encode(
     if negative and not text and model.text.zeroes_empty_negative:
         context, pooled = context * 0, None if pooled is None else pooled * 0
     named = dict.fromkeys((embedding.name, embedding.short_hash) for embedding in reading.named)
-    return Conditioning(context[None], pooled, tuple(named))
+    score = settings.negative_score if negative else settings.score
+    return Conditioning(context[None], pooled, score if model.is_told_a_score else None, tuple(named))
 
 
 def _fragments(text: str, emphasis: Emphasis, field: str) -> list[grammar.Fragment]:

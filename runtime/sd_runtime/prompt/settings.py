@@ -26,3 +26,7 @@ class TextSettings:
     emphasis: Emphasis = Emphasis.ORIGINAL
     #: How many tokens before the end of a full chunk a comma may stand so that it is cut there; 0: never.
     comma_back_off: int = 20
+    #: The aesthetic score that goes with a prompt, and with a negative one, to networks that are told one
+    #: (SDXL's refiner).
+    score: float = 6.0
+    negative_score: float = 2.5

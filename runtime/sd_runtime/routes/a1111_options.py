@@ -5,9 +5,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from sd_runtime import container
+from sd_runtime import container, device
 from sd_runtime.a1111 import infotext
 from sd_runtime.a1111.schemas import PngInfoRequest, PngInfoResponse
+from sd_runtime.device import DeviceMemory
 from sd_runtime.routes import inputs
 from sd_runtime.routes.reading import JsonRoute
 from sd_runtime.routes.services import ServicesDep, WhenReady
@@ -47,8 +48,19 @@ def cmd_flags(services: ServicesDep) -> dict[str, Any]:
 
 @router.get("/sdapi/v1/memory")
 def memory() -> dict[str, Any]:
-    """Memory of the container. That of the GPU is not measured here."""
-    return {"ram": container.memory(), "cuda": {"error": "not measured by this server"}}
+    """Memory of the container, and of the GPU."""
+    return {"ram": container.memory(), "cuda": _of_the_gpu(device.memory())}
+
+
+def _of_the_gpu(memory: DeviceMemory | None) -> dict[str, Any]:
+    if memory is None:
+        return {"error": "this server computes on no GPU"}
+    return {
+        "system": {"free": memory.free, "used": memory.total - memory.free, "total": memory.total},
+        "allocated": {"current": memory.allocated, "peak": memory.most_allocated},
+        "reserved": {"current": memory.reserved, "peak": memory.most_reserved},
+        "events": {"retries": memory.retries, "oom": memory.ran_out},
+    }
 
 
 @router.post("/sdapi/v1/png-info")

@@ -24,6 +24,7 @@ from sd_runtime.guards.refusal import refusal
 from sd_runtime.jobs.ledger import Conflict, JobCancelled, NotFinished, UnknownJob
 from sd_runtime.jobs.queue import Draining, Full
 from sd_runtime.routes.forwarding import ReplicaGone, ReplicaUnreachable
+from sd_runtime.routes.services import Superseded
 
 #: Where the error itself does not say.
 _RETRY_SECONDS = "5"
@@ -48,6 +49,7 @@ _STATUS: dict[type[SdError], int] = {
     Conflict: 409,
     NotFinished: 409,
     JobCancelled: 409,
+    Superseded: 409,
     ReplicaGone: 410,
     ReplicaUnreachable: 503,
 }
@@ -89,7 +91,7 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = f"body: not JSON: {error.__cause__}"
     # The router's own words; a route that finds nothing says what.
     if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
-        detail = f"there is no {request.url.path} here; /docs lists what there is"
+        detail = f"there is no {request.url.path} here; /openapi.json lists what there is"
     if error.status_code == 405:
         detail = f"{request.method} is not a method of {request.url.path}"
     return refusal(

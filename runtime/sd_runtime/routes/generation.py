@@ -183,7 +183,7 @@ def _encoded(plan: Plan, pixels: Pixels, text: str) -> bytes:
 def _grid(services: Services, accepted: Accepted, account: Account) -> list[bytes]:
     """The pictures on one more, saved if so wished; empty where it is not to be sent."""
     plan, options = accepted.plan, accepted.plan.options
-    if not plan.wants_grid or len(account.pictures) < 2 or not (options.return_grid or options.grid_save):
+    if not plan.wants_grid or len(account.pictures) < 2:
         return []
     pixels = on_one_picture([picture.pixels for picture in account.pictures])
     data = _encoded(plan, pixels, account.infotext_of_grid())

@@ -6,9 +6,11 @@ would be held at once.
 """
 
 import asyncio
+import threading
 from types import TracebackType
 from typing import Self
 
+from sd_runtime import container
 from sd_runtime.guards.budget import Budget
 from sd_runtime.jobs.job import Job
 from sd_runtime.jobs.queue import Full, JobQueue
@@ -22,6 +24,9 @@ _PATIENCE = 5.0
 _DECODERS = 2
 #: Pictures that are fetched at once, each of which may be as large as a body.
 _FETCHES = 8
+#: Of one request, after which memory is given back, and seconds between that and the end of such a request:
+#: its answer is still being sent.
+_MANY_PIXELS, _TIDY_SECONDS = 1024 * 1024, 5.0
 #: Of a pixel with its alpha channel.
 _BYTES_A_PIXEL = 4
 
@@ -39,18 +44,31 @@ class Intake:
         self.decoding = asyncio.Semaphore(_DECODERS)
         self.fetching = asyncio.Semaphore(_FETCHES)
         self._queue = queue
+        self._tidying: asyncio.TimerHandle | None = None
 
     def holding(self) -> "Held":
         """What one request holds, which is nothing yet."""
-        return Held(self.pixels, self._queue)
+        return Held(self, self._queue)
+
+    def give_back(self, pixels: int) -> None:
+        """So many are not held any more. A while after the last of many have gone the process gives back the
+        memory that the allocator keeps of them: that stays as large as the largest burst was."""
+        self.pixels.give_back(pixels)
+        if pixels >= _MANY_PIXELS and self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(_TIDY_SECONDS, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        threading.Thread(target=container.give_back_free, name="tidy", daemon=True).start()
 
 
 class Held:
     """The pixels of one request's pictures. Given back at the end of the `with` block, or when the job that
     they were handed to has ended."""
 
-    def __init__(self, pixels: Budget, queue: JobQueue) -> None:
-        self._pixels = pixels
+    def __init__(self, intake: Intake, queue: JobQueue) -> None:
+        self._intake = intake
+        self._pixels = intake.pixels
         self._queue = queue
         self._amount = 0
         self._handed_over = False
@@ -85,5 +103,5 @@ class Held:
             self._give_back()
 
     def _give_back(self) -> None:
-        self._pixels.give_back(self._amount)
+        self._intake.give_back(self._amount)
         self._amount = 0

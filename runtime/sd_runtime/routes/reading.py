@@ -15,10 +15,15 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from sd_runtime.a1111.schemas.body import MAX_TEXT
 from sd_runtime.routes.services import Services
 
-#: Braces, brackets and commas of a body, those within texts included.
-MOST_MARKS = 20_000
+#: Of lists and objects, and of what is in them.
+_MOST_STRUCTURE = 20_000
+#: Braces, brackets and commas of a body. Those within texts are counted as well, as telling them apart takes
+#: as long as reading it; so there are as many more as a request's texts may have: its prompts, those of the
+#: second pass, and infotext.
+MOST_MARKS = _MOST_STRUCTURE + 5 * MAX_TEXT
 _MARKS = (b"{", b"[", b",")
 #: Between two counts others get their turn.
 _SLICE_BYTES = 1024 * 1024

@@ -14,7 +14,7 @@ from sd_runtime.a1111.known_models import KnownModels
 from sd_runtime.a1111.option_table import CHECKPOINT
 from sd_runtime.a1111.options import Options, Served, Values
 from sd_runtime.adapters.embedding import Embeddings
-from sd_runtime.errors import NotLoaded, UnsupportedError
+from sd_runtime.errors import NotLoaded, SdError, UnsupportedError
 from sd_runtime.health import Health, OptionError, RuntimeState
 from sd_runtime.images.saving import OutputFolder
 from sd_runtime.jobs.job import Engine, Job
@@ -28,8 +28,16 @@ from sd_runtime.routes.forwarding import Peers
 from sd_runtime.routes.intake import Intake
 from sd_runtime.settings import Settings
 
-#: Serves another checkpoint from now on; returns when it does, raises `CheckpointError` when it cannot.
+#: Serves another checkpoint from now on; returns when it does. Raises `CheckpointError` when it cannot, and
+#: `Superseded` when somebody else asks for another one before it does.
 Switch = Callable[[Path], Awaitable[None]]
+
+
+class Superseded(SdError):
+    """A checkpoint was asked for, and before it was served another one was: it is the later one that counts.
+    Nothing was wrong with the request."""
+
+    reason = "Superseded"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from sd_runtime.sampling.philox import Philox
 from sd_runtime.sampling.settings import NoiseSettings, NoiseSource
 
 Shape = tuple[int, int, int]  # (C, H, W)
-#: Unit noise of shape (1, C, H, W) for the way from one sigma to a lower one.
+#: Unit noise of shape (1, C, H, W) for the way from one sigma to a lower one, in the processor's memory.
 Draw = Callable[[float, float], torch.Tensor]
 Source = Callable[[Shape], torch.Tensor]
 
@@ -38,6 +38,14 @@ class ImageNoise:
         self._device = device
         self._stride = latent_stride
         self._source = _source(settings.source, settings.seed)
+        #: Draws what will be asked for next, wherever there is time for it before that; None: nothing is
+        #: known to be asked for, or worth drawing ahead.
+        self.prepare: Callable[[], None] | None = None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether drawing takes longer than having it done elsewhere."""
+        return self._settings.source is NoiseSource.NV
 
     def first(self) -> torch.Tensor:
         """What the picture begins with: (1, C, H, W), float32, on the device. To be called once, before any
@@ -53,11 +61,11 @@ class ImageNoise:
             noise = paste(noise, self._source(self._shape))
         if settings.seed_delta:
             self._source = _source(settings.source, settings.seed + settings.seed_delta)
-        return self._placed(noise)
+        return self.placed(noise.unsqueeze(0))
 
     def further(self, sigma: float, after: float) -> torch.Tensor:
         """A `Draw` from the picture's generator, whatever the sigmas are."""
-        return self._placed(self._source(self._shape))
+        return self._source(self._shape).unsqueeze(0)
 
     def brownian(self, low: float, high: float) -> Draw:
         """The increments of one Brownian motion of the picture's seed over sigmas from `low` to `high`,
@@ -78,7 +86,7 @@ class ImageNoise:
             t0, t1 = _single(after), _single(sigma)
             # Against the direction that the tree grew in.
             increment: torch.Tensor = tree(max(t0, ends[0]), min(t1, ends[1]))
-            return self._placed(-increment / math.sqrt(t1 - t0))
+            return (-increment / math.sqrt(t1 - t0)).unsqueeze(0)
 
         return draw
 
@@ -88,8 +96,9 @@ class ImageNoise:
         width, height = self._settings.resize_from
         return self._shape[0], height // self._stride, width // self._stride
 
-    def _placed(self, noise: torch.Tensor) -> torch.Tensor:
-        return noise.unsqueeze(0).to(self._device)
+    def placed(self, noise: torch.Tensor) -> torch.Tensor:
+        """What was drawn, on the device."""
+        return noise.to(self._device)
 
 
 def between(low: torch.Tensor, high: torch.Tensor, share: float) -> torch.Tensor:

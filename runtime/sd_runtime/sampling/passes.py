@@ -6,13 +6,15 @@ Puts schedule, noise and sampler together. Knows no network: a pass yields (x, s
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.models.discrete import DiscreteSchedule
 from sd_runtime.sampling import catalog, samplers, schedules
+from sd_runtime.sampling.ahead import Ahead, rehearsed
 from sd_runtime.sampling.catalog import SamplerInfo
 from sd_runtime.sampling.estimate import Estimate
 from sd_runtime.sampling.noise import ImageNoise
@@ -121,16 +123,21 @@ def _walk(
     sigmas: list[float],
     step_done: StepDone,
 ) -> Walk:
-    settings = plan.settings
+    settings, sampler = plan.settings, samplers.WALKS[info.name]
+    draw = noise.brownian(sigmas[-2], sigmas[0]) if info.brownian else noise.further
     course = Course(
         sigmas=sigmas,
         sigma_min=discrete.sigma_min,
-        draw=noise.brownian(sigmas[-2], sigmas[0]) if info.brownian else noise.further,
+        draw=draw,
         step_done=step_done,
         settings=settings,
         eta=info.default_eta if settings.eta is None else settings.eta,
     )
-    return samplers.WALKS[info.name](x, course)
+    if not info.adaptive and (info.brownian or noise.is_slow):
+        ahead = Ahead(draw, partial(rehearsed, sampler, course))
+        draw, noise.prepare = ahead, ahead.prepare
+    placed = replace(course, draw=lambda sigma, after: noise.placed(draw(sigma, after)))
+    return sampler(x, placed)
 
 
 def _nothing(latents: torch.Tensor) -> Generator[tuple[torch.Tensor, float], Estimate, torch.Tensor]:

@@ -1,7 +1,8 @@
 """One pass over the latents of a picture: from what a sampler asks to evaluations, and back.
 
 The story that all tasks share: texts by their schedules, guidance, the change to a refiner, what a mask
-keeps, progress, and coming to an end early. Knows no picture and no noise. Device thread only.
+keeps, progress, and coming to an end early. Knows no picture, and of noise that some can be drawn ahead.
+Device thread only.
 """
 
 from collections.abc import Generator
@@ -15,6 +16,7 @@ from sd_runtime.engine.work import Estimate, Evaluate, Interrupted, OnStep, Step
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.models.network import Model
 from sd_runtime.sampling import catalog
+from sd_runtime.sampling.noise import ImageNoise
 from sd_runtime.sampling.passes import SamplerPlan, Walk
 from sd_runtime.tasks.canvas import Canvas, Shown
 from sd_runtime.tasks.recipe import Guided
@@ -69,6 +71,7 @@ class Denoiser:
         texts: Texts,
         progress: Progress,
         shown: Shown,
+        noise: ImageNoise,
         *,
         vae: Path | None,
         tiling: bool,
@@ -79,10 +82,12 @@ class Denoiser:
         #: Whether it came to its end early.
         self.interrupted = False
         self._guided = guided
+        self._adapters = guided.adapters
         self._guidance = catalog.find_sampler(guided.sampler)
         self._texts = texts
         self._progress = progress
         self._shown = shown
+        self._noise = noise
         self._vae = vae
         self._tiling = tiling
         self._canvas = canvas
@@ -126,9 +131,10 @@ class Denoiser:
             uncond,
             # A step without the negative prompt goes straight towards the texts.
             self._scale if guides else 1.0,
-            self._guided.adapters,
+            self._adapters,
             self._concat,
             self._tiling,
+            self._noise.prepare,
         )
         self._evaluations += 1
         if self._canvas is not None:
@@ -158,7 +164,11 @@ class Denoiser:
             before = self.model
             self.model = yield from use_checkpoint(self.model, refiner.checkpoint, "refiner_checkpoint")
             if self.model is not before:
-                self._texts.forget()
+                if self.model.loaded.family != before.loaded.family:
+                    # They are made for the checkpoint that the prompt is for; in A1111, too, those of SDXL
+                    # have no effect on its refiner.
+                    self._adapters = ()
+                self._texts.go_on(self._adapters)
                 self._is_prepared = False
         if not self._is_prepared:
             self._concat = yield from self._shown.channels(self.model, vae=self._vae, tiling=self._tiling)

@@ -7,12 +7,11 @@ import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sd_runtime.engine.work import Host, Made, OnStep, Pixels, Step, TaskRun, Work
+from sd_runtime.engine.work import Host, Made, OnStep, Pixels, Step, TaskRun, Unneeded, Work
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.images import resizing
 from sd_runtime.images.resizing import Size
@@ -63,9 +62,9 @@ class Extras:
                 raise UnsupportedError(name, upscaler.name, enlarging.PLAIN)
 
     @property
-    def checkpoint(self) -> Path | None:
-        """None: whichever is served; it is not used."""
-        return None
+    def checkpoint(self) -> Unneeded:
+        """It has no use for one."""
+        return Unneeded.CHECKPOINT
 
     @property
     def steps(self) -> int:

@@ -120,9 +120,9 @@ def _pass(
     steps = passes.step_count(plan, model.discrete, strength, exact_steps=True)
     progress = Progress(on_step, steps, begun.parts - 1, begun.parts)
     shown = Shown.nothing(hires.width, hires.height)
-    denoiser = Denoiser(model, hires.guided, texts, progress, shown, vae=task.vae, tiling=task.tiling)
     shape = model.latent_shape(width=hires.width, height=hires.height)
     noise = ImageNoise(task.noise, shape, model.device.handle, model.latent_stride)
+    denoiser = Denoiser(model, hires.guided, texts, progress, shown, noise, vae=task.vae, tiling=task.tiling)
     walk = passes.from_latents(
         plan, model.discrete, noise, latents, strength, denoiser.step_done, exact_steps=True
     )

@@ -156,6 +156,7 @@ class Img2Img:
             texts,
             Progress(on_step, steps),
             self._shown(picture, masked),
+            noise,
             vae=self.vae,
             tiling=self.tiling,
             canvas=canvas,

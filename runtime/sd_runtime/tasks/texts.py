@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from sd_runtime.adapters.uses import AdapterUse
 from sd_runtime.engine.work import Encode, Work
 from sd_runtime.prompt import schedule
 from sd_runtime.tasks.recipe import Guided, evaluations
@@ -26,6 +27,7 @@ class Texts:
     def __init__(self, guided: Guided, *, after: Guided | None = None) -> None:
         """`after` is the pass before this one: schedules go on counting behind it (hires fix)."""
         self._guided = guided
+        self._adapters = guided.adapters
         count, second = evaluations(after or guided), evaluations(guided) if after else None
         self._prompt = schedule.compose(guided.prompt, count, second_pass=second)
         self._negative = schedule.compose(
@@ -40,8 +42,9 @@ class Texts:
         """Trigger and short hash of the textual inversions in the texts that were encoded so far."""
         return tuple(self._embeddings)
 
-    def forget(self) -> None:
-        """Another checkpoint goes on, which encodes texts in its own way."""
+    def go_on(self, adapters: tuple[AdapterUse, ...]) -> None:
+        """Another checkpoint goes on, which encodes texts in its own way and with these adapters."""
+        self._adapters = adapters
         self._encoded.clear()
 
     def weights(self, evaluation: int) -> tuple[float, ...]:
@@ -63,7 +66,7 @@ class Texts:
     def _encode(self, text: str, *, negative: bool) -> "Generator[Work, Any, Conditioning]":
         found = self._encoded.get((text, negative))
         if found is None:
-            found = yield Encode(text, self._guided.text, self._guided.adapters, negative)
+            found = yield Encode(text, self._guided.text, self._adapters, negative)
             self._encoded[text, negative] = found
             self._embeddings.update(dict.fromkeys(found.embeddings))
             if len(self._encoded) > _KEPT:

@@ -97,7 +97,9 @@ class Txt2Img:
         noise = ImageNoise(self.noise, shape, model.device.handle, model.latent_stride)
         progress = Progress(on_step, passes.step_count(plan, model.discrete), 0, parts)
         shown = Shown.nothing(self.width, self.height)
-        denoiser = Denoiser(model, self.guided, texts, progress, shown, vae=self.vae, tiling=self.tiling)
+        denoiser = Denoiser(
+            model, self.guided, texts, progress, shown, noise, vae=self.vae, tiling=self.tiling
+        )
         walk = passes.from_noise(plan, model.discrete, noise, denoiser.step_done)
         return texts, denoiser, (yield from denoiser.run(walk))
 

@@ -7,7 +7,7 @@ from sd_modelfiles.describe import FamilyContradicted, TypeContradicted
 from sd_modelfiles.family import Family
 from sd_modelfiles.kinds import ModelType
 
-SD15, SD21, SDXL = Family
+SD15, SD21, SDXL, SDXL_REFINER = Family
 
 UNET = "model.diffusion_model."
 ATTENTION = UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -40,6 +40,8 @@ CHECKPOINTS = {
     "SD 2.1": ({ATTENTION: (3, 1024), SD21_TEXT: (4,)}, SD21),
     "SD 2.1 with the text encoder of transformers": ({ATTENTION: (3, 1024), SD15_TEXT: (4, 1024)}, SD21),
     "SDXL": ({ATTENTION: (3, 2048), **SDXL_TEXT}, SDXL),
+    "SDXL's refiner": ({ATTENTION: (3, 1280), REFINER_TEXT: (4,)}, SDXL_REFINER),
+    "a small model laid out as SDXL's refiner": ({ATTENTION: (3, 32), REFINER_TEXT: (4,)}, SDXL_REFINER),
 }
 
 
@@ -53,7 +55,10 @@ def test_the_family_of_a_checkpoint_is_told_from_its_parts(read, shapes, expecte
 UNKNOWN = {
     "no attention": ({UNET + "input_blocks.0.0.weight": (4,), SD15_TEXT: (4,)}, "no cross-attention"),
     "no text encoder": ({ATTENTION: (3, 768)}, "text encoder is none of"),
-    "a refiner": ({ATTENTION: (3, 1280), REFINER_TEXT: (4,)}, "refiner"),
+    "an SDXL without its first text encoder": (
+        {ATTENTION: (3, 2048), REFINER_TEXT: (4,)},
+        "laid out as SDXLRefiner's, the U-Net takes a context 2048 wide as SDXL's",
+    ),
     "parts of two": ({ATTENTION: (3, 2048), SD15_TEXT: (4,)}, "SD15's, the U-Net takes a context 2048 wide"),
     "Flux": ({UNET + "double_blocks.0.img_attn.qkv.weight": (4, 4)}, "a transformer model"),
 }
@@ -374,6 +379,8 @@ def test_what_the_trainer_wrote_fills_a_gap_and_is_never_above_the_tensors(read)
         )
     architecture = {"modelspec.architecture": "stable-diffusion-v1/lora"}
     assert describe.describe(read(low_rank(KOHYA, 8, 128), architecture)).family is SD15
+    architecture = {"modelspec.architecture": "stable-diffusion-xl-v1-refiner/lora"}
+    assert describe.describe(read(low_rank(KOHYA, 8, 128), architecture)).family is SDXL_REFINER
 
 
 def test_what_the_trainer_wrote_contradicts_nobody(read):
@@ -459,7 +466,13 @@ WRONG_FAMILIES = {
         "SD15",
         "transformer model",
     ),
-    "LoRA for a refiner": (low_rank(KOHYA_XL, 8, 1280), ModelType.LORA, "SDXL", "refiner"),
+    "refiner": (
+        {ATTENTION: (3, 1280), REFINER_TEXT: (4,), **VAE},
+        ModelType.CHECKPOINT,
+        "SDXL",
+        "is of SDXLRefiner",
+    ),
+    "LoRA for a refiner": (low_rank(KOHYA_XL, 8, 1280), ModelType.LORA, "SDXL", "is of SDXLRefiner"),
     "ControlNet for Flux": (
         {"controlnet_blocks.0.weight": (4,)},
         ModelType.CONTROLNET,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sd_modelfiles.family import Family
 from sd_operator import quantity
 from sd_operator.api import crds
 
@@ -45,6 +46,13 @@ def test_check_fails_for_a_stale_folder_and_passes_after_writing(
     name = next(iter(DEFINITIONS))
     (tmp_path / name).write_text("edited by hand")
     assert crds.stale(tmp_path) == [name]
+
+
+def test_every_family_that_a_header_can_show_can_be_asked_for() -> None:
+    spec = DEFINITIONS["sdoperator.dev_modelbundles.yaml"]["spec"]["versions"][0]["schema"]
+    asked = spec["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    of_file = asked["files"]["items"]["properties"]["family"]
+    assert asked["family"]["enum"] == of_file["enum"] == ["Auto", *Family]
 
 
 @pytest.mark.parametrize("node", NODES)

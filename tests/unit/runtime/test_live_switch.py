@@ -116,7 +116,7 @@ async def server(bundle: Path, tmp_path: Path) -> AsyncIterator[Server]:
     following = asyncio.create_task(switcher.run())
     doors = (create_app(services), create_management_app(services, switcher))
     users, operator = (
-        httpx.AsyncClient(transport=httpx.ASGITransport(app=door), base_url="http://sd") for door in doors
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=door), base_url="http://[::1]") for door in doors
     )
     async with users, operator:
         made = Server(users, operator, bundle, services.metrics)

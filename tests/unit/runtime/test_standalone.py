@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,16 +137,70 @@ def free_port() -> int:
         return port
 
 
-def asked_until_ready(url: str, request: dict[str, object]) -> httpx.Response:
+def asked_until_ready(client: httpx.Client, request: dict[str, object]) -> httpx.Response:
     """The first answer of a server that has a checkpoint, or could not load it."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
         with contextlib.suppress(httpx.ConnectError):
-            answer = httpx.post(url, json=request, timeout=60)
+            answer = client.post("/sdapi/v1/txt2img", json=request)
             if answer.status_code != 503 or "could not be loaded" in answer.text:
                 return answer
         time.sleep(0.2)
     raise AssertionError("it did not become ready")
+
+
+@contextlib.contextmanager
+def started(*arguments: object, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """The process, as a person starts it; killed in the end."""
+    program = subprocess.Popen(
+        [sys.executable, "-m", "sd_runtime", "--device", "cpu", *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path), "HOME": str(home), "TMPDIR": str(home)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_it_at_once_and_tells_what_is_given_up(
+    checkpoint_file: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    request: dict[str, object] = {"width": 64, "height": 64, "steps": 1}
+    arguments = ["--models-dir", checkpoint_file.parent, "--port", port, "--auth", "me:secret"]
+    with started(*arguments, "--output-dir", tmp_path / "out", home=tmp_path) as program:
+        with httpx.Client(base_url=url, auth=("me", "secret"), timeout=60) as client:
+            assert asked_until_ready(client, request).status_code == 200
+            endless = {
+                "kind": "txt2img",
+                "parameters": request | {"steps": 150, "batch_size": 8, "n_iter": 16},
+            }
+            assert client.post("/v1/jobs", json=endless).status_code == 202
+        program.send_signal(number)
+        assert program.stderr is not None
+        told = next(line for line in program.stderr if "shutting down" in line)
+        assert "a second signal" in told
+        program.send_signal(number)
+        assert program.wait(5) == 128 + number
+        (line,) = [line for line in program.stderr if "given up" in line]
+    assert "warning: " in line
+    assert "requests=1" in line
+    assert not list(tmp_path.glob("sd-runtime-*")), "the password is still in a file"
+
+
+def test_where_the_port_is_in_use_nothing_is_said_of_loading(checkpoint_file: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with started("--models-dir", checkpoint_file.parent, "--port", port, home=tmp_path) as program:
+            _, told = program.communicate(timeout=60)
+    assert program.returncode == 1
+    assert f"SD_PORT (--port): {port} cannot be listened on at 127.0.0.1" in told
+    assert "Traceback" not in told
+    assert "loading" not in told
 
 
 def test_a_person_with_a_folder_gets_a_picture_and_ends_it_with_ctrl_c(
@@ -153,20 +208,19 @@ def test_a_person_with_a_folder_gets_a_picture_and_ends_it_with_ctrl_c(
 ) -> None:
     port = free_port()
     arguments = ["--models-dir", checkpoint_file.parent, "--port", port, "--output-dir", tmp_path / "out"]
-    program = subprocess.Popen(
-        [sys.executable, "-m", "sd_runtime", "--device", "cpu", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": ":".join(sys.path), "HOME": str(tmp_path)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    request = {"prompt": "a cat", "width": 64, "height": 64, "steps": 2, "sampler_name": "Euler"}
-    try:
-        answer = asked_until_ready(f"http://127.0.0.1:{port}/sdapi/v1/txt2img", request)
+    request: dict[str, object] = {
+        "prompt": "a cat",
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+        "sampler_name": "Euler",
+    }
+    with started(*arguments, home=tmp_path) as program:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            answer = asked_until_ready(client, request)
         assert answer.status_code == 200, answer.text
         program.send_signal(signal.SIGINT)
         assert program.wait(30) == 0
-    finally:
-        program.kill()
         _, told = program.communicate()
     assert f"http://127.0.0.1:{port}" in told
     assert len(list((tmp_path / "out").rglob("*.png"))) == 1
@@ -175,7 +229,7 @@ def test_a_person_with_a_folder_gets_a_picture_and_ends_it_with_ctrl_c(
 def test_a_wrong_setting_in_the_environment_is_told_by_its_name(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def live(*_: Any, **__: Any) -> None:
+    def live(*_: Any) -> int:
         raise AssertionError("it was started")
 
     monkeypatch.setenv("SD_MAX_STEPS", "abc")

@@ -32,15 +32,18 @@ class Body(BaseModel):
         if not isinstance(value, dict):
             return value
         for key, item in value.items():
-            if isinstance(item, str) and not _is_whole(item):
-                raise UnsupportedError(key, item, "text without halves of surrogate pairs")
+            if isinstance(item, str) and not item.isascii():
+                _judge_text(key, item)
         return {key: item for key, item in value.items() if item is not None}
 
 
-def _is_whole(text: str) -> bool:
-    """Whether the text can be written as UTF-8, as answers, pictures and the log will have to."""
+def _judge_text(key: str, text: str) -> None:
+    """Of a text that is not ASCII, as pictures in base64 are: it is no longer than any text may be, which is
+    seen before each of its characters is looked at; and it can be written as UTF-8, as answers, pictures and
+    the log will have to."""
+    if len(text) > MAX_TEXT:
+        raise UnsupportedError(key, text, f"at most {MAX_TEXT} characters, or a picture in base64")
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise UnsupportedError(key, text, "text without halves of surrogate pairs") from None

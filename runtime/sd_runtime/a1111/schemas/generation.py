@@ -37,7 +37,9 @@ class GenerationRequest(Body):
         Text,
         Served(
             f"the whole language, <lora:…> and <hypernet:…> included. At most {MAX_TEXT} characters; what"
-            " exceeds the limits of the language is refused, as is an extra network that is not here"
+            " exceeds the limits of the language is refused, as is an extra network that is not here. The"
+            " word of an embedding that cannot be used stays text (A1111's too): GET embeddings tells why,"
+            " under skipped, and TI hashes in infotext lists those that were used"
         ),
     ] = ""
     negative_prompt: Annotated[
@@ -106,7 +108,11 @@ class GenerationRequest(Body):
         ),
     ] = True
     refiner_checkpoint: Annotated[
-        Name | None, Served('null, "" and "None": none; with enable_hr it refines the second pass')
+        Name | None,
+        Served(
+            'null, "" and "None": none; with enable_hr it refines the second pass; one of another family'
+            " (SDXL's refiner) goes on without LoRAs and hypernetworks"
+        ),
     ] = None
     refiner_switch_at: Annotated[Share | None, Served("with refiner_checkpoint; null: from the start")] = None
     disable_extra_networks: Annotated[bool, Served("true: <…> in prompts is left out")] = False

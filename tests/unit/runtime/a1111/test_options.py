@@ -62,6 +62,8 @@ CHANGES = {
     "emphasis": "No norm",
     "comma_padding_backtrack": 0,
     "enable_prompt_comments": False,
+    "sdxl_refiner_high_aesthetic_score": 7.5,
+    "sdxl_refiner_low_aesthetic_score": 1,
     "randn_source": "NV",
     "eta_noise_seed_delta": 31337,
     "eta_ancestral": 0.5,

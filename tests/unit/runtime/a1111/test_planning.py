@@ -104,8 +104,11 @@ def test_options_shape_the_request(desk):
         seed_delta=31337,
         s_min_uncond=1.5,
         discard_penultimate=True,
+        score=7.5,
+        negative_score=1.0,
     )
     (task,) = tasks_of(desk.txt2img(**SMALL, tiling=True))
+    assert (task.guided.text.score, task.guided.text.negative_score) == (7.5, 1.0)
     assert (task.guided.text.clip_skip, task.guided.text.emphasis) == (2, Emphasis.NO_NORM)
     assert (task.guided.text.comma_back_off, task.guided.s_min_uncond, task.tiling) == (5, 1.5, True)
     assert (task.noise.source, task.noise.seed_delta) == (NoiseSource.NV, 31337)

@@ -19,8 +19,11 @@ from sd_runtime.engine.loop import Engine, Ticket
 from sd_runtime.engine.memory import NoMeter
 from sd_runtime.engine.work import Decode, Encode, Host, Made, OnStep, Step, TaskRun
 from sd_runtime.errors import Cancelled, GenerationError, SdError, UnsupportedError
+from sd_runtime.models import checkpoint
 from sd_runtime.models.library import Library
 from sd_runtime.models.network import Model as Network
+from sd_runtime.models.vae import Vae
+from sd_runtime.prompt import encoding
 from sd_runtime.tasks.txt2img import Txt2Img
 
 if TYPE_CHECKING:
@@ -230,6 +233,42 @@ def test_a_device_that_is_lost_ends_the_engine_and_one_that_answers_does_not(
         engine.close()
 
 
+@pytest.mark.parametrize("shows_in", ["a text", "a task's own arithmetic", "a load"])
+def test_a_lost_device_is_noticed_wherever_it_shows(
+    checkpoint_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shows_in: str
+) -> None:
+    def broken(*rest: Any, **more: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    class Breaks:
+        checkpoint: Path | None = None
+
+        def run(self, model: Model, on_step: OnStep) -> TaskRun:
+            yield Encode("a")
+            broken()
+            return Made(np.zeros((8, 8, 3), np.uint8))
+
+    ended = threading.Event()
+    engine = Engine(settings(), Library(()), RecordingObserver(), on_end=ended.set)
+    engine.start()
+    try:
+        engine.load(checkpoint_file).result(WAIT)
+        monkeypatch.setattr(NoMeter, "answers", lambda meter: False)
+        if shows_in == "a text":
+            monkeypatch.setattr(encoding, "encode", broken)
+        if shows_in == "a load":
+            monkeypatch.setattr(checkpoint, "load", broken)
+            another = tmp_path / "another.safetensors"
+            another.write_bytes(checkpoint_file.read_bytes())
+            outcome: Any = engine.load(another)
+        else:
+            outcome = engine.submit(Breaks() if "task" in shows_in else picture()).future
+        assert outcome.exception(WAIT) is not None
+        assert ended.wait(WAIT)
+    finally:
+        engine.close()
+
+
 # --- work of the host
 
 
@@ -364,14 +403,14 @@ def test_a_picture_that_does_not_fit_the_memory_at_all_is_an_error_that_says_so_
 def test_a_decoding_that_runs_out_of_memory_is_tried_once_more(
     checkpoint_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, failures = Network.decode, [torch.OutOfMemoryError("CUDA out of memory")]
+    decoding, failures = Vae.decoding, [torch.OutOfMemoryError("CUDA out of memory")]
 
-    def failing(model: Network, *rest: Any, **more: Any) -> Any:
+    def failing(vae: Vae, *rest: Any, **more: Any) -> Any:
         if failures:
             raise failures.pop()
-        return decode(model, *rest, **more)
+        return decoding(vae, *rest, **more)
 
-    monkeypatch.setattr(Network, "decode", failing)
+    monkeypatch.setattr(Vae, "decoding", failing)
     with running(checkpoint_file) as bench:
         assert bench.alone(picture()).shape == (64, 64, 3)
         failures += [torch.OutOfMemoryError("CUDA out of memory")] * 2

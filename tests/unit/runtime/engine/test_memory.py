@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from sd_runtime.engine import memory
+from sd_runtime.engine import memory, recent
 from sd_runtime.engine.memory import Guard, NoMeter
 
 
@@ -47,13 +47,15 @@ def test_rows_are_as_many_as_the_free_memory_holds(needed: int, rows: int, limit
     assert guard.rows("another kind") is None
 
 
-def test_a_call_that_ran_out_has_fewer_rows_next_time_and_gives_back_what_was_kept() -> None:
+def test_a_call_that_ran_out_has_half_the_rows_next_time_and_gives_back_what_was_kept() -> None:
     gauge = Gauge()
     guard = Guard(gauge)
+    guard.note_failure("kind", rows=32)
+    assert (guard.rows("kind"), gauge.released) == (16, 1)
     guard.note_failure("kind", rows=8)
-    assert (guard.rows("kind"), gauge.released) == (7, 1)
-    guard.note_failure("kind", rows=4)
-    assert guard.rows("kind") == 3
+    assert guard.rows("kind") == 4
+    guard.note_failure("kind", rows=8)  # the other half of the same call
+    assert guard.rows("kind") == 4
     guard.note_failure("kind", rows=1)
     assert guard.rows("kind") == 1
 
@@ -62,8 +64,20 @@ def test_a_limit_that_was_learned_is_tried_again() -> None:
     guard = Guard(NoMeter())
     guard.note_failure("kind", rows=8)
     for _ in range(500):
-        guard.note("kind", rows=7)
-    assert guard.rows("kind") == 8
+        guard.note("kind", rows=4)
+    assert guard.rows("kind") == 5
+
+
+def test_of_kinds_not_used_for_long_nothing_is_kept() -> None:
+    guard = Guard(Gauge(needed=500))
+    guard.note("first", rows=1)
+    guard.note("often", rows=1)
+    for number in range(recent.KINDS - 1):
+        assert guard.rows("often") == 1
+        guard.note(number, rows=1)
+    assert guard.rows("often") == 1
+    assert guard.rows("first") is None
+    assert len(list(guard._kinds.all())) == recent.KINDS
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sd_runtime.engine import recent
 from sd_runtime.engine.pace import Pace
 
 
@@ -53,4 +54,12 @@ def test_kinds_of_calls_are_apart() -> None:
     grown(pace, FREE)
     assert pace.limit("another") == 1
     pace.forget()
+    assert pace.limit("kind") == 1
+
+
+def test_of_kinds_not_used_for_long_nothing_is_kept() -> None:
+    pace = Pace(16)
+    grown(pace, FREE)
+    for number in range(recent.KINDS):
+        assert pace.limit(number) == 1
     assert pace.limit("kind") == 1

@@ -7,19 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_sdxl
 import torch
-from diffusers import (
-    AutoencoderKL,
-    EulerDiscreteScheduler,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from engine_bench import picture, running
-from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTokenizer
 
-from demo.export import ldm_keys
 from sd_runtime.models.checkpoint import TOKENIZER_DIR
 
 # diffusers 0.42 hands torch tensors to numpy 2 in a way numpy is about to drop.
@@ -99,51 +92,8 @@ def test_sd15_equals_the_stable_diffusion_pipeline(
 
 @pytest.fixture(scope="module")
 def sdxl() -> Any:
-    """A tiny SDXL: two text encoders, attention on the lower level only (two blocks), conditioned on size."""
-
-    def clip(width: int, **more: Any) -> Any:
-        return CLIPTextConfig(
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=3,
-            num_attention_heads=width // 64,
-            projection_dim=width,
-            initializer_range=0.5,
-            bos_token_id=49406,
-            eos_token_id=49407,
-            **more,
-        )
-
-    torch.manual_seed(1)
-    unet = UNet2DConditionModel(
-        block_out_channels=(64, 128),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        transformer_layers_per_block=(1, 2),
-        cross_attention_dim=64 + 128,
-        attention_head_dim=(1, 2),
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=128 + 6 * 256,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(32, 32, 32, 32),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
-        latent_channels=4,
-        scaling_factor=0.13025,
-    )
-    with torch.no_grad():
-        unet.conv_out.weight.mul_(30)
-        vae.decoder.conv_out.weight.mul_(10)
     return StableDiffusionXLPipeline(
-        unet=unet.eval(),
-        vae=vae.eval(),
-        text_encoder=CLIPTextModel(clip(64, hidden_act="quick_gelu")).eval(),
-        text_encoder_2=CLIPTextModelWithProjection(clip(128, hidden_act="gelu")).eval(),
+        **tiny_sdxl.base(),
         tokenizer=CLIPTokenizer.from_pretrained(TOKENIZER_DIR),
         tokenizer_2=CLIPTokenizer.from_pretrained(TOKENIZER_DIR, pad_token="!"),
         scheduler=euler(),
@@ -151,53 +101,9 @@ def sdxl() -> Any:
     )
 
 
-def open_clip_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """transformers' names of a text model with projection, as OpenCLIP has them: q, k and v in one."""
-    simple = {
-        "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
-        "text_model.embeddings.position_embedding.weight": "positional_embedding",
-        "text_model.final_layer_norm.weight": "ln_final.weight",
-        "text_model.final_layer_norm.bias": "ln_final.bias",
-    }
-    result = {simple[name]: value for name, value in weights.items() if name in simple}
-    result["text_projection"] = weights["text_projection.weight"].T
-    result["logit_scale"] = torch.tensor(4.6)
-    for layer in range(3):
-        theirs, ours = f"text_model.encoder.layers.{layer}", f"transformer.resblocks.{layer}"
-        for kind in ("weight", "bias"):
-            parts = [weights[f"{theirs}.self_attn.{letter}_proj.{kind}"] for letter in "qkv"]
-            result[f"{ours}.attn.in_proj_{kind}"] = torch.cat(parts)
-            for old, new in (
-                ("self_attn.out_proj", "attn.out_proj"),
-                ("layer_norm1", "ln_1"),
-                ("layer_norm2", "ln_2"),
-                ("mlp.fc1", "mlp.c_fc"),
-                ("mlp.fc2", "mlp.c_proj"),
-            ):
-                result[f"{ours}.{new}.{kind}"] = weights[f"{theirs}.{old}.{kind}"]
-    return result
-
-
 @pytest.fixture(scope="module")
 def sdxl_file(sdxl: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    unet = sdxl.unet.state_dict()
-    size = {
-        f"model.diffusion_model.label_emb.0.{place}.{kind}": unet.pop(f"add_embedding.linear_{number}.{kind}")
-        for place, number in ((0, 1), (2, 2))
-        for kind in ("weight", "bias")
-    }
-    first = {f"text_model.{name}": value for name, value in sdxl.text_encoder.state_dict().items()}
-    second = open_clip_names(sdxl.text_encoder_2.state_dict())
-    weights = {
-        **ldm_keys.unet(unet),
-        **size,
-        **ldm_keys.vae(sdxl.vae.state_dict()),
-        **{f"conditioner.embedders.0.transformer.{name}": value for name, value in first.items()},
-        **{f"conditioner.embedders.1.model.{name}": value for name, value in second.items()},
-    }
-    path = tmp_path_factory.mktemp("sdxl") / "sdxl.safetensors"
-    save_file({name: value.detach().clone().contiguous() for name, value in weights.items()}, path)
-    return path
+    return tiny_sdxl.single_file(sdxl.components, tmp_path_factory.mktemp("sdxl") / "sdxl.safetensors")
 
 
 def test_sdxl_equals_the_stable_diffusion_xl_pipeline(sdxl: Any, sdxl_file: Path) -> None:

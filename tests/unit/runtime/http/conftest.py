@@ -290,10 +290,10 @@ class World:
         transport = httpx.ASGITransport(app=create_app(self.services))
         return httpx.AsyncClient(transport=transport, base_url="http://sd", auth=user)
 
-    def management(self, *, address: str = "127.0.0.1") -> httpx.AsyncClient:
+    def management(self, *, address: str = "127.0.0.1", host: str = "127.0.0.1:9091") -> httpx.AsyncClient:
         app = create_management_app(self.services, self.switcher)
         transport = httpx.ASGITransport(app=app, client=(address, 1234))
-        return httpx.AsyncClient(transport=transport, base_url="http://sd")
+        return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
 
     def start(self) -> None:
         """Follows the wish that the settings hold, and later ones."""

@@ -6,6 +6,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from sd_runtime.a1111.schemas.extras import ExtrasSingleRequest
@@ -161,6 +163,27 @@ async def test_base64_may_come_in_several_forms(world, form):
     }[form]
     held = world.services.intake.holding()
     assert (await inputs.pixels(world.services, "image", text, held)).shape == (8, 8, 3)
+
+
+@given(
+    st.binary(max_size=12).map(base64.b64encode).map(bytes.decode) | st.text("AQgw=+/ \né", max_size=12),
+    st.text("A= \n", max_size=2),
+    st.integers(0, 12),
+    st.integers(1, 9),
+)
+def test_slice_by_slice_base64_is_what_it_is_as_a_whole(text, added, at, size):
+    text = text[:at] + added + text[at:]
+    try:
+        whole = base64.b64decode("".join(text.split()).encode("ascii"), validate=True)
+    except ValueError:
+        whole = b""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inputs, "_SLICE", size)
+        try:
+            told = inputs._decoded_slices(text)
+        except ValueError:
+            told = b""
+    assert told == whole
 
 
 async def test_where_urls_are_fetched_a_private_address_is_still_refused(make_world, prompt_engine):

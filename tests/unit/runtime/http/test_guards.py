@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from sd_runtime.app import create_app
 from sd_runtime.guards.body_limit import BodyLimit
 
-PATHS = ["/sdapi/v1/samplers", "/sdapi/v1/loras", "/internal/ping", "/docs", "/openapi.json", "/nonsense"]
+SERVED = ["/sdapi/v1/samplers", "/sdapi/v1/loras", "/internal/ping", "/openapi.json"]
+PATHS = [*SERVED, "/docs", "/nonsense"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -22,7 +23,7 @@ async def test_every_path_wants_credentials(world, path):
     assert response.json()["error"] == "Unauthorized"
 
 
-@pytest.mark.parametrize("path", PATHS[:-1])
+@pytest.mark.parametrize("path", SERVED)
 async def test_every_path_is_served_with_them(world, path):
     async with world.client() as client:
         assert (await client.get(path)).status_code == 200
@@ -298,3 +299,12 @@ async def test_an_unforeseen_error_is_logged_under_an_id_that_the_client_gets(wo
     assert record.incident in refusal["detail"]
     counted = world.services.metrics.registry.get_sample_value
     assert counted("sd_requests_total", {"route": "/broken", "code": "500"}) == 1
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_there_is_no_page_that_takes_scripts_from_elsewhere_and_the_schema_is_told(world, path):
+    async with world.client() as client:
+        answer = await client.get(path)
+        assert "/sdapi/v1/txt2img" in (await client.get("/openapi.json")).json()["paths"]
+    assert answer.status_code == 404
+    assert "/openapi.json lists what there is" in answer.json()["detail"]

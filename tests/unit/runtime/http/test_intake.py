@@ -3,17 +3,20 @@
 import asyncio
 import base64
 import io
+import threading
 
 import httpx
 import pytest
 from PIL import Image
 from starlette.exceptions import HTTPException
 
+from sd_runtime import container
 from sd_runtime.a1111.schemas import Img2ImgRequest
+from sd_runtime.a1111.schemas.body import MAX_TEXT
 from sd_runtime.app import create_app
 from sd_runtime.guards.body_limit import SMALL_BYTES, BodyLimit
 from sd_runtime.guards.budget import Budget
-from sd_runtime.routes import generation
+from sd_runtime.routes import generation, intake
 from sd_runtime.routes.intake import Intake
 from sd_runtime.routes.reading import MOST_MARKS
 
@@ -116,6 +119,15 @@ async def test_a_body_of_too_much_structure_is_refused_before_it_is_read(world, 
         response = await client.post(IMG2IMG, content=content)
     assert response.status_code == 422
     assert f"body: more than {MOST_MARKS} braces, brackets and commas" in response.json()["detail"]
+
+
+async def test_commas_in_as_much_text_as_a_request_may_have_are_no_structure(world):
+    texts = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
+    commas = dict.fromkeys(texts, "," * MAX_TEXT)
+    infotext = {"infotext": ",\n" * (MAX_TEXT // 2)}
+    async with world.client() as client:
+        answer = await client.post("/sdapi/v1/txt2img", json=SMALL | commas | infotext | {"enable_hr": True})
+    assert answer.status_code == 200, answer.text
 
 
 async def test_large_bodies_are_read_one_at_a_time_and_hold_nobody_else_up(world):
@@ -235,3 +247,30 @@ async def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(world):
         refused = await client.post(IMG2IMG, json=SMALL | {"init_images": [many]})
     assert (fits.status_code, refused.status_code) == (200, 422)
     assert "at most 64 scans" in refused.json()["detail"]
+
+
+async def test_after_many_pixels_the_memory_that_is_free_is_given_back_once(
+    make_world, prompt_engine, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(intake, "_TIDY_SECONDS", 0.01)
+    monkeypatch.setattr(intake, "_MANY_PIXELS", 64 * 64)
+    monkeypatch.setattr(container, "give_back_free", lambda: told.append(threading.current_thread().name))
+    world = make_world(prompt_engine)
+    await world.load()
+    async with world.client() as client:
+        small = await client.post(SINGLE, json={"image": picture(8, 8), "upscaler_1": "None"})
+        await asyncio.sleep(0.05)
+        assert (small.status_code, told) == (200, [])
+        large = {"image": picture(64, 64), "upscaler_1": "None"}
+        await asyncio.gather(*[client.post(SINGLE, json=large) for _ in range(3)])
+    await asyncio.sleep(0.05)
+    assert told == ["tidy"]
+
+
+def test_memory_that_is_free_can_be_given_back():
+    blocks = [bytearray(64 * 1024) for _ in range(1000)]
+    del blocks[:-1]  # the last one keeps those before it from going by themselves
+    before = container.memory()["used"]
+    container.give_back_free()
+    assert container.memory()["used"] <= before

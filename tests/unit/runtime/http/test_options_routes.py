@@ -169,9 +169,11 @@ async def test_a_clip_skip_beyond_the_text_encoder_does_not_spoil_later_requests
 
 
 async def test_memory_is_of_this_process(world):
-    ram = (await get(world, "/sdapi/v1/memory"))["ram"]
+    memory = await get(world, "/sdapi/v1/memory")
+    ram = memory["ram"]
     assert 0 < ram["used"] < ram["total"]
     assert ram["free"] == ram["total"] - ram["used"]
+    assert memory["cuda"] == {"error": "this server computes on no GPU"}
 
 
 async def test_flags_tell_the_checkpoint_and_the_port(world):

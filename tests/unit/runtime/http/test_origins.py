@@ -1,5 +1,7 @@
 """Pages in a browser: those of other origins change nothing, and none gets in under a foreign name."""
 
+import hashlib
+
 import pytest
 
 TXT2IMG = "/sdapi/v1/txt2img"
@@ -105,3 +107,38 @@ async def test_with_credentials_the_name_does_not_matter(make_world, prompt_engi
     async with world.client() as client:
         response = await client.get("/internal/ping", headers={"host": "sd.example"})
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("listens", "host", "told"),
+    [
+        ("127.0.0.1", "localhost:9091", {"/healthz": 200, "/metrics": 200, "/v1/state": 200}),
+        ("127.0.0.1", "evil.example:9091", {"/healthz": 403, "/metrics": 403, "/v1/state": 403}),
+        # Others reach it too, and probes and Prometheus call it by an address of the pod.
+        ("", "10.0.0.7:9091", {"/healthz": 200, "/metrics": 200, "/v1/state": 401}),
+        ("0.0.0.0", "evil.example:9091", {"/healthz": 200, "/metrics": 200, "/v1/state": 401}),
+    ],
+)
+async def test_no_page_of_a_stranger_reads_the_management_port_of_a_workstation(
+    make_world, prompt_engine, listens, host, told
+):
+    world = make_world(prompt_engine, host=listens, auth="disabled")
+    await world.load()
+    async with world.management(host=host) as client:
+        assert {path: (await client.get(path)).status_code for path in told} == told
+
+
+async def test_no_page_of_a_stranger_wishes_for_anything(make_world, prompt_engine):
+    world = make_world(prompt_engine, auth="disabled", host="0.0.0.0")
+    await world.load()
+    async with world.management(host="evil.example") as client:
+        answer = await client.put("/v1/desired", json={})
+    assert answer.status_code == 401
+
+
+async def test_with_the_management_token_the_name_does_not_matter(make_world, prompt_engine):
+    digest = hashlib.sha256(b"token").hexdigest()
+    world = make_world(prompt_engine, management_token_sha256=digest)
+    async with world.management(host="10.0.0.7:9091", address="10.0.0.1") as client:
+        answer = await client.get("/v1/state", headers={"authorization": "Bearer token"})
+    assert answer.status_code == 200

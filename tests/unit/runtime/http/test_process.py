@@ -181,6 +181,50 @@ async def test_the_process_listens_before_it_loads_and_ends_in_order_on_sigterm(
     assert told == ["here", "drained"]
 
 
+async def never() -> None:
+    raise AssertionError("it was begun")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", ""])
+async def test_a_port_that_is_in_use_is_told_with_its_address_and_setting_before_anything_begins(host):
+    with socket.create_server((host, 0)) as taken:
+        port = taken.getsockname()[1]
+        servers = [
+            serving.server(PlainTextResponse("free"), host=host, port=0),
+            serving.server(PlainTextResponse("x"), host=host, port=port, setting="SD_MANAGEMENT_PORT"),
+        ]
+        with pytest.raises(serving.ListenError) as told:
+            await serving.run(servers, follow_wishes=never, drain_jobs=never)
+    sentence = str(told.value)
+    assert sentence.startswith(
+        f"SD_MANAGEMENT_PORT: {port} cannot be listened on at {host or 'every address'}"
+    )
+    assert "Address already in use" in sentence
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+async def test_an_address_that_is_not_of_this_machine_is_told_with_its_setting(host):
+    server = serving.server(PlainTextResponse("x"), host=host, port=0)
+    with pytest.raises(serving.ListenError, match=rf"^SD_HOST \(--host\): '{host}'.*allowed: an address"):
+        await serving.run([server], follow_wishes=never, drain_jobs=never)
+
+
+def test_the_process_ends_with_status_1_and_one_error_where_its_port_is_in_use(monkeypatch, capsys, tmp_path):
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for name, value in {"CHECKPOINT": "/x", "HOST": "127.0.0.1", "PORT": port}.items():
+            monkeypatch.setenv(f"SD_{name}", str(value))
+        try:
+            assert process.main() == 1
+        finally:
+            root.handlers, root.level = before
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (error,) = [line["message"] for line in lines if line["level"] not in ("INFO", "WARNING")]
+    assert f"SD_PORT (--port): {port}" in error
+
+
 def has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as probe:
@@ -202,9 +246,8 @@ async def answers_by_family(**given):
     server = serving.server(app, host=settings.host, port=0)
 
     async def ask():
-        (listening,) = server.servers
         async with httpx.AsyncClient() as client:
-            for each in listening.sockets:
+            for each in (one for listening in server.servers for one in listening.sockets):
                 address = "[::1]" if each.family == socket.AF_INET6 else "127.0.0.1"
                 url = f"http://{address}:{each.getsockname()[1]}/"
                 told[each.family] = (await client.get(url)).text

@@ -177,3 +177,12 @@ async def test_a_deeply_nested_value_is_refused_like_any_other(world):
         response = await client.post(TXT2IMG, content=f'{{"alwayson_scripts": {nested}}}')
     assert response.status_code == 422
     assert "Script 'a' not found" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("field", ["prompt", "infotext", "firstpass_image"])
+async def test_a_long_text_that_can_be_no_picture_is_refused_by_its_length(world, field):
+    async with world.client() as client:
+        response = await client.post(TXT2IMG, json=SMALL | {field: "é" * 20_000})
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(f"{field}: 'é")
+    assert "at most 16384 characters" in response.json()["detail"]

@@ -10,6 +10,7 @@ import pytest
 from sd_runtime.desired import OutdatedError
 from sd_runtime.errors import CheckpointError, CheckpointUnavailable
 from sd_runtime.jobs.queue import Draining
+from sd_runtime.routes.services import Superseded
 from sd_runtime.serving import drain
 
 TXT2IMG = "/sdapi/v1/txt2img"
@@ -365,10 +366,35 @@ async def test_who_asks_for_one_while_another_is_asked_for_is_told_so(world, unt
     first = asyncio.create_task(world.switcher.switch_to(world.folder / "other.safetensors"))
     await until(lambda: world.engine.loads)
     second = asyncio.create_task(world.switcher.switch_to(world.folder / "third.safetensors"))
-    with pytest.raises(CheckpointError, match=r"other.safetensors: another checkpoint was asked for"):
+    with pytest.raises(Superseded, match=r"other.safetensors: another .* was asked for .* third.safetensors"):
         await first
     world.engine.loads[0].succeed()
     await until(lambda: len(world.engine.loads) == 2)
     world.engine.loads[1].succeed()
     await second
     assert world.served[0] == "third"
+
+
+async def test_of_options_that_name_a_checkpoint_the_later_wish_counts_and_the_earlier_one_is_a_conflict(
+    world, until
+):
+    world.services.switch = world.switcher.switch_to
+    async with world.client() as client:
+        first = asyncio.create_task(
+            client.post("/sdapi/v1/options", json={"sd_model_checkpoint": "other", "jpeg_quality": 70})
+        )
+        await until(lambda: world.engine.loads)
+        world.switcher.accept(world.wish("third", NEWER))
+        answer = await first
+        assert (answer.status_code, answer.json()["error"]) == (409, "Superseded")
+        assert "third.safetensors, which counts" in answer.json()["detail"]
+        assert (await client.get("/sdapi/v1/options")).json()["jpeg_quality"] == 80
+
+
+async def test_who_waits_for_a_checkpoint_while_the_process_ends_is_told_so(world, until):
+    switching = asyncio.create_task(world.switcher.switch_to(world.folder / "other.safetensors"))
+    await until(lambda: world.engine.loads)
+    following = world.tasks.pop()
+    following.cancel()
+    with pytest.raises(Draining, match=r"other.safetensors: this replica ended before it was served"):
+        await switching

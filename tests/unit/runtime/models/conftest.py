@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_sdxl
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from demo.export import ldm_keys
 
@@ -33,7 +34,7 @@ def clip_config(width: int, activation: str) -> CLIPTextConfig:
     )
 
 
-def unet(context: int, **more: Any) -> Any:
+def unet(context: int) -> Any:
     torch.manual_seed(2)
     return UNet2DConditionModel(
         block_out_channels=(64, 128),
@@ -43,7 +44,6 @@ def unet(context: int, **more: Any) -> Any:
         cross_attention_dim=context,
         attention_head_dim=(1, 2),
         use_linear_projection=True,
-        **more,
     ).eval()
 
 
@@ -69,53 +69,19 @@ def sd21() -> Networks:
 @pytest.fixture(scope="session")
 def sdxl() -> Networks:
     """SDXL: both text encoders, and sizes beside the time."""
-    torch.manual_seed(5)
-    sizes = {
-        "transformer_layers_per_block": (1, 2),
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 128 + 6 * 256,
-    }
-    return {
-        "unet": unet(64 + 128, **sizes),
-        "vae": vae(),
-        "text_encoder": CLIPTextModel(clip_config(64, "quick_gelu")).eval(),
-        "text_encoder_2": CLIPTextModelWithProjection(clip_config(128, "gelu")).eval(),
-    }
+    return tiny_sdxl.base()
 
 
-def open_clip_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """transformers' names of a text model with projection, as OpenCLIP has them: q, k and v in one."""
-    simple = {
-        "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
-        "text_model.embeddings.position_embedding.weight": "positional_embedding",
-        "text_model.final_layer_norm.weight": "ln_final.weight",
-        "text_model.final_layer_norm.bias": "ln_final.bias",
-    }
-    inner = {
-        "self_attn.out_proj": "attn.out_proj",
-        "layer_norm1": "ln_1",
-        "layer_norm2": "ln_2",
-        "mlp.fc1": "mlp.c_fc",
-        "mlp.fc2": "mlp.c_proj",
-    }
-    result = {simple[name]: value for name, value in weights.items() if name in simple}
-    result["text_projection"] = weights["text_projection.weight"].T
-    result["logit_scale"] = torch.tensor(4.6)
-    for layer in range(3):
-        theirs, ours = f"text_model.encoder.layers.{layer}", f"transformer.resblocks.{layer}"
-        for kind in ("weight", "bias"):
-            parts = [weights[f"{theirs}.self_attn.{letter}_proj.{kind}"] for letter in "qkv"]
-            result[f"{ours}.attn.in_proj_{kind}"] = torch.cat(parts)
-            for old, new in inner.items():
-                result[f"{ours}.{new}.{kind}"] = weights[f"{theirs}.{old}.{kind}"]
-    return result
+@pytest.fixture(scope="session")
+def refiner() -> Networks:
+    """Its refiner: the second text encoder, and sizes and a score beside the time."""
+    return tiny_sdxl.refiner()
 
 
 @pytest.fixture(scope="session")
 def sd21_weights(sd21: Networks) -> dict[str, torch.Tensor]:
     """Its tensors with the names of a single file."""
-    text = open_clip_names(sd21["text_encoder"].state_dict())
+    text = tiny_sdxl.open_clip_names(sd21["text_encoder"].state_dict())
     weights = {
         **ldm_keys.unet(sd21["unet"].state_dict()),
         **ldm_keys.vae(sd21["vae"].state_dict()),

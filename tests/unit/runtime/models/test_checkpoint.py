@@ -111,16 +111,6 @@ def test_a_tensor_of_a_wrong_shape_is_named(checkpoint_file: Path, tmp_path: Pat
     assert "mid_block.resnets.0.conv1.weight" in message
 
 
-def test_a_refiner_is_refused_by_name(checkpoint_file: Path, tmp_path: Path) -> None:
-    weights = {
-        name.replace("cond_stage_model.transformer.", "conditioner.embedders.0.model."): value
-        for name, value in load_file(checkpoint_file).items()
-    }
-    path = tmp_path / "refiner.safetensors"
-    save_file(weights, path)
-    assert load_error(path) == "refiner.safetensors: the file is an SDXL refiner; a base checkpoint is needed"
-
-
 def with_inputs(channels: int, source: Path, folder: Path) -> Path:
     return rewritten(source, folder, **{FIRST: torch.zeros(32, channels, 3, 3)})
 

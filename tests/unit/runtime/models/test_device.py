@@ -57,3 +57,29 @@ def test_on_the_cpu_networks_stay_as_they_are() -> None:
     chosen = device.choose("cpu", compiles=True)
     assert chosen.settle(network) is network
     assert not chosen.compiles
+
+
+@pytest.mark.parametrize(
+    ("capability", "built", "runs"),
+    [
+        ((7, 5), ("sm_70", "sm_75", "sm_90"), True),
+        ((8, 6), ("sm_75", "sm_80", "sm_90"), True),  # machine code of 8.0 is good for all 8.x
+        ((8, 0), ("sm_75", "sm_86"), False),  # that of a later 8.x is not
+        ((6, 1), ("sm_70", "sm_75", "sm_90"), False),
+        ((12, 0), ("sm_90", "compute_90"), True),  # compiled by the driver
+        ((8, 9), ("compute_90",), False),
+        ((9, 0), ("sm_90a",), True),
+        ((10, 3), ("sm_100f",), True),
+        ((9, 0), ("gfx942",), False),
+        ((9, 0), (), False),
+    ],
+)
+def test_a_card_is_used_where_the_build_has_code_for_it(
+    capability: tuple[int, int], built: tuple[str, ...], runs: bool
+) -> None:
+    assert device.has_code_for(capability, built) is runs
+
+
+@without_gpu
+def test_a_process_that_computes_on_no_gpu_has_no_memory_of_one() -> None:
+    assert device.memory() is None

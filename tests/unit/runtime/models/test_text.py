@@ -6,7 +6,14 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from sd_runtime.models.text import ClipEncoder, ClipPairEncoder, OpenClipEncoder, Placed, TextEncoder
+from sd_runtime.models.text import (
+    ClipEncoder,
+    ClipPairEncoder,
+    OpenClipEncoder,
+    Placed,
+    PooledEncoder,
+    TextEncoder,
+)
 
 BEGIN, END = 98, 99
 TOKENS = [[BEGIN, 5, 6, 7, *[END] * 73], [BEGIN, *[8] * 75, END]]
@@ -83,11 +90,22 @@ def test_sdxl_is_the_last_but_one_layer_of_both_without_norm_and_the_pooled_vect
     assert torch.equal(encoded.pooled, open_clip(torch.tensor(ZERO_PADDED)).text_embeds[:1])
 
 
+def test_sdxls_refiner_is_what_sdxls_second_encoder_is(clip: Any, open_clip: Any) -> None:
+    pair, alone = (
+        ClipPairEncoder(clip, open_clip).encode(TOKENS, 1),
+        PooledEncoder(open_clip).encode(TOKENS, 1),
+    )
+    assert torch.equal(alone.states[0], pair.states[1])
+    assert pair.pooled is not None and alone.pooled is not None
+    assert torch.equal(alone.pooled, pair.pooled)
+
+
 def test_clip_skip_changes_sd15_alone(clip: Any, open_clip: Any) -> None:
     for encoder, changes in (
         (ClipEncoder(clip), True),
         (OpenClipEncoder(open_clip), False),
         (ClipPairEncoder(clip, open_clip), False),
+        (PooledEncoder(open_clip), False),
     ):
         first, second = encoder.encode(TOKENS, 1).states[0], encoder.encode(TOKENS, 2).states[0]
         assert torch.equal(first, second) is not changes
@@ -107,6 +125,7 @@ def test_widths_are_those_of_a_tokens_vectors(clip: Any, open_clip: Any) -> None
     assert ClipEncoder(clip).widths == (16,)
     assert OpenClipEncoder(open_clip).widths == (24,)
     assert ClipPairEncoder(clip, open_clip).widths == (16, 24)
+    assert PooledEncoder(open_clip).widths == (24,)
 
 
 def test_placed_vectors_stand_in_place_of_their_tokens_in_every_encoder(clip: Any, open_clip: Any) -> None:
@@ -115,6 +134,7 @@ def test_placed_vectors_stand_in_place_of_their_tokens_in_every_encoder(clip: An
         (ClipEncoder(clip), [clip]),
         (OpenClipEncoder(open_clip), [open_clip]),
         (ClipPairEncoder(clip, open_clip), [clip, open_clip]),
+        (PooledEncoder(open_clip), [open_clip]),
     ]
     named = [TOKENS[0], [BEGIN, 8, *known, *[8] * 71, END]]
     for encoder, networks in encoders:

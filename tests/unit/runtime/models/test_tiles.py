@@ -41,18 +41,22 @@ def test_a_picture_in_tiles_is_the_picture(rows: int, columns: int, tile: int, z
         piece = picture[..., top:bottom, left:right]
         return piece.repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3)
 
-    found = tiles.joined(enlarged, rows=rows, columns=columns, tile=tile, overlap=4, zoom=zoom)
+    found = tiles.at_once(
+        tiles.joining(enlarged, rows=rows, columns=columns, tile=tile, overlap=4, zoom=zoom)
+    )
     assert torch.allclose(found, enlarged((0, rows, 0, columns)), atol=1e-6)
 
 
 def test_neighbours_fade_into_each_other() -> None:
     levels = iter([0.0, 1.0])
-    found = tiles.joined(
-        lambda box: torch.full((1, 1, 1, box[3] - box[2]), next(levels)),
-        rows=1,
-        columns=28,
-        tile=16,
-        overlap=4,
+    found = tiles.at_once(
+        tiles.joining(
+            lambda box: torch.full((1, 1, 1, box[3] - box[2]), next(levels)),
+            rows=1,
+            columns=28,
+            tile=16,
+            overlap=4,
+        )
     )
     line = found[0, 0, 0]
     assert line[:12].eq(0).all() and line[16:].eq(1).all()

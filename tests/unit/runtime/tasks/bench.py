@@ -36,10 +36,12 @@ SERVED = Path("served.safetensors")
 CHANNELS = 4
 
 
-def model(path: Path = SERVED, *, latent_scale: float = 0.18215, extra_channels: int = 0) -> Any:
+def model(
+    path: Path = SERVED, *, family: str = "SD15", latent_scale: float = 0.18215, extra_channels: int = 0
+) -> Any:
     """What a task sees of a checkpoint."""
     return SimpleNamespace(
-        loaded=SimpleNamespace(path=path, family="SD15"),
+        loaded=SimpleNamespace(path=path, family=family),
         device=SimpleNamespace(handle=torch.device("cpu")),
         discrete=discrete.scaled_linear(start=0.00085, end=0.012),
         latent_channels=CHANNELS,

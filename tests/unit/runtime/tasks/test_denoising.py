@@ -153,6 +153,16 @@ class TestRefiner:
         play(engine, refiner=Refiner(checkpoint=bench.SERVED, switch_at=0.0))
         assert engine.of(UseCheckpoint) == []
 
+    @pytest.mark.parametrize(("family", "goes_on_with"), [("SD15", 1), ("SD21", 0)])
+    def test_one_of_another_family_goes_on_without_the_adapters(self, family, goes_on_with):
+        uses = (AdapterUse(kind=AdapterKind.LORA, path=Path("x")),)
+        engine = Bench(models={OTHER: bench.model(OTHER, family=family)})
+        play(engine, adapters=uses, refiner=Refiner(checkpoint=OTHER, switch_at=0.5))
+        for kind in (Encode, Evaluate):
+            first, last = engine.of(kind)[0], engine.of(kind)[-1]
+            assert first.adapters == uses
+            assert last.adapters == uses[:goes_on_with]
+
     def test_one_that_takes_latents_for_something_else_is_refused_by_name(self):
         engine = Bench(models={OTHER: bench.model(OTHER, latent_scale=0.13025)})
         with pytest.raises(UnsupportedError, match=r"refiner_checkpoint: .*other .* the latents of served"):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sd_runtime.engine.work import Upscale
+from sd_runtime.engine.work import Unneeded, Upscale
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.tasks.extras import Extras
 from sd_runtime.tasks.recipe import Upscaler
@@ -64,7 +64,7 @@ def test_it_is_enlarged_by_the_network_and_without_a_checkpoint():
     made = engine.run(task(upscaler_1=NETWORK, scale=2.0))
     assert np.array_equal(made.pixels[::2, ::2], PICTURE)
     assert len(engine.of(Upscale)) == 1
-    assert task().checkpoint is None
+    assert task().checkpoint is Unneeded.CHECKPOINT
 
 
 def test_nearest_makes_no_new_colours():
