@@ -82,7 +82,7 @@ test-soak: .venv ## What takes longer: the local cluster's life, an operator at 
 	@$(PYTHON) -m pytest tests/soak -m soak -s
 
 .PHONY: test-gpu
-test-gpu: .venv ## What only a GPU can show, on a machine that has one; fails without (4 minutes on an H200)
+test-gpu: .venv ## What only a GPU can show, on a machine that has one; fails without (about 5 minutes on an H200)
 	@$(PYTHON) -m pytest tests/gpu
 
 # --- measure ----------------------------------------------------------------------------------------------------
