@@ -86,6 +86,15 @@ class DeviceMemory:
     retries: int
     ran_out: int
 
+    def by_kind(self) -> dict[str, int]:
+        """What is there and what is held now, for a metric."""
+        return {
+            "total": self.total,
+            "free": self.free,
+            "allocated": self.allocated,
+            "reserved": self.reserved,
+        }
+
 
 def memory() -> DeviceMemory | None:
     """Of the GPU that this process computes on; None where it uses none (yet). From any thread."""

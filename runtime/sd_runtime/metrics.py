@@ -3,13 +3,31 @@
 Counted, not explained: the meaning is in each metric's help text. Knows no HTTP and no engine.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 _ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class _MemoryOfTheDevice(Collector):
+    def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        gauge = GaugeMetricFamily(
+            "sd_device_memory_bytes",
+            "The GPU's memory: total and free of the card, allocated for tensors by this process, and"
+            " reserved with what its allocator keeps for reuse.",
+            labels=["kind"],
+        )
+        for kind, size in self._read().items():
+            gauge.add_metric([kind], size)
+        yield gauge
 
 
 class Metrics:
@@ -83,6 +101,10 @@ class Metrics:
     def memory_ran_out(self) -> None:
         """The device had too little memory for a piece of work."""
         self._out_of_memory.inc()
+
+    def watch_device_memory(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """From now on the GPU's memory, bytes by kind, is asked for when metrics are read; none: no GPU."""
+        self.registry.register(_MemoryOfTheDevice(read))
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """From now on the depth of the queue is asked for when metrics are read."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sd_runtime import log, serving, standalone
+from sd_runtime import device, log, serving, standalone
 from sd_runtime.a1111.checkpoints import Shelf
 from sd_runtime.a1111.options import Options
 from sd_runtime.app import create_app
@@ -83,6 +83,7 @@ async def live(settings: Settings, person: standalone.Person | None = None) -> N
     engine = Engine(engine_settings(settings), library, metrics, on_end=_end)
     services = make_services(settings, library=library, engine=engine, metrics=metrics)
     metrics.watch_queue(services.queue.waiting)
+    metrics.watch_device_memory(lambda: memory.by_kind() if (memory := device.memory()) else {})
     switcher = Switcher(services, engine)
     services.switch = switcher.switch_to if person else None
     wish_at_start(switcher, settings)

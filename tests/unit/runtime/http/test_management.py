@@ -6,6 +6,8 @@ import hashlib
 import pytest
 
 from sd_runtime import serving
+from sd_runtime.device import DeviceMemory
+from sd_runtime.metrics import Metrics
 
 TOKEN = "0123456789abcdef"
 DIGEST = hashlib.sha256(TOKEN.encode()).hexdigest()
@@ -159,6 +161,17 @@ async def test_metrics_tell_of_network_calls_pictures_and_the_queue(world):
         'sd_requests_total{code="200",route="/sdapi/v1/txt2img"} 1.0',
     ):
         assert line in lines
+
+
+@pytest.mark.parametrize("memory", [{}, DeviceMemory(80, 30, 20, 25, 40, 45, 0, 0).by_kind()])
+def test_metrics_tell_of_the_gpus_memory_where_there_is_one(memory):
+    metrics = Metrics()
+    metrics.watch_device_memory(lambda: memory)
+    found = {
+        kind: metrics.registry.get_sample_value("sd_device_memory_bytes", {"kind": kind})
+        for kind in ("total", "free", "allocated", "reserved")
+    }
+    assert list(found.values()) == ([80, 30, 20, 40] if memory else [None] * 4)
 
 
 async def test_memory_that_ran_out_is_counted(world):
