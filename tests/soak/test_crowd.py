@@ -2,12 +2,15 @@
 
 import asyncio
 import base64
+import os
 from collections import Counter
 from pathlib import Path
 
 import httpx
 
+from benchmarks.table import provenance_of
 from tests.soak.server import PICTURE, Server, serving
+from tests.soak.telling import EVIDENCE
 
 CLIENTS = 500
 QUEUE = 64
@@ -34,7 +37,10 @@ def test_each_of_five_hundred_clients_gets_a_picture_or_is_told_to_come_again(tm
         before = server.rss_mib()
         found = asyncio.run(_all_at_once(server))
         grown = server.rss_mib() - before
-        print(f"{CLIENTS} clients at once, queue of {QUEUE}: {dict(found)}, {grown:+.0f} MiB")
+        told = f"{CLIENTS} clients at once, queue of {QUEUE}: {dict(found)}, {grown:+.0f} MiB"
+        print(told)
+        if os.environ.get("SOAK_EVIDENCE"):
+            (EVIDENCE / "crowd.txt").write_text(f"{provenance_of(('runtime', 'modelfiles'))}\n\n{told}\n")
         assert set(found) <= {200, 429}
         assert sum(found.values()) == CLIENTS
         assert found[200] >= QUEUE
