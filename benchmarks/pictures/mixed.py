@@ -70,10 +70,10 @@ def _measure(scene: Scene) -> Section:
                     began = time.perf_counter()
                     latencies = way(engine, requests)
                     found.setdefault(name, []).append((time.perf_counter() - began, latencies))
-    return _section(found, scene)
+    return _section(found, scene, len({_alike(request) for request in requests}))
 
 
-def _section(found: dict[str, list[tuple[float, Latencies]]], scene: Scene) -> Section:
+def _section(found: dict[str, list[tuple[float, Latencies]]], scene: Scene, batches: int) -> Section:
     rates = {name: statistics.median(COUNT / seconds for seconds, _ in runs) for name, runs in found.items()}
     slowest = rates["one at a time"]
     rows = []
@@ -95,7 +95,8 @@ def _section(found: dict[str, list[tuple[float, Latencies]]], scene: Scene) -> S
         f"Samplers {', '.join(SAMPLERS)}; 10 to 40 steps; prompts and seeds all different; no LoRA, one of"
         f" two, or both; {' and '.join(f'{side}x{side}' for side in scene.sizes)}."
         " A static batch holds requests of one sampler, number of steps, size"
-        f" and LoRAs that are waiting together. Median of {REPEATS} runs by turns; latencies of all of them.",
+        f" and LoRAs that are waiting together: here {batches} batches."
+        f" Median of {REPEATS} runs by turns; latencies of all of them.",
     )
 
 
@@ -125,17 +126,17 @@ def _together(engine: Engine, requests: Sequence[Txt2Img]) -> Latencies:
     return latencies
 
 
+def _alike(request: Txt2Img) -> tuple[object, ...]:
+    guided = request.guided
+    uses = tuple(sorted(str(use.path) for use in guided.adapters))
+    return guided.sampler, guided.steps, request.width, uses
+
+
 def _static_batches(engine: Engine, requests: Sequence[Txt2Img]) -> Latencies:
     """All that are alike go together; one batch after the other."""
     began = time.perf_counter()
     latencies: Latencies = []
-
-    def alike(request: Txt2Img) -> tuple[object, ...]:
-        guided = request.guided
-        uses = tuple(sorted(str(use.path) for use in guided.adapters))
-        return guided.sampler, guided.steps, request.width, uses
-
-    for _, batch in groupby(sorted(requests, key=alike), key=alike):
+    for _, batch in groupby(sorted(requests, key=_alike), key=_alike):
         tickets = [engine.submit(request) for request in batch]
         rig.wait(tickets)
         latencies += [time.perf_counter() - began] * len(tickets)

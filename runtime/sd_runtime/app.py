@@ -1,15 +1,18 @@
 """The users' door (:7860): A1111's interface behind authentication. Wires and does nothing else."""
 
+from typing import Any
+
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from sd_runtime import __version__
-from sd_runtime.guards.auth import Auth, CredentialFiles
+from sd_runtime.guards.auth import SCHEMES, Auth, CredentialFiles
 from sd_runtime.guards.body_limit import BodyLimit
 from sd_runtime.guards.last_resort import LastResort
 from sd_runtime.guards.measuring import Measuring
 from sd_runtime.guards.origins import KnownHosts, Origins, hosts_of, is_loopback
+from sd_runtime.guards.refusal import ErrorAnswer
 from sd_runtime.routes import (
     a1111_catalog,
     a1111_extras,
@@ -26,6 +29,17 @@ from sd_runtime.settings import Settings
 #: A client that stops in the midst of its body is given up after this.
 BODY_PAUSE_SECONDS = 30.0
 _EXPOSED_HEADERS = ("X-Process-Time", "Retry-After", "Location")
+
+
+class _Application(FastAPI):
+    """Tells in /openapi.json also of the credentials, which are no route's matter."""
+
+    def openapi(self) -> dict[str, Any]:
+        schema = super().openapi()
+        if self.state.services.settings.auth == "required":
+            schema["components"]["securitySchemes"] = SCHEMES
+            schema["security"] = [{name: []} for name in SCHEMES]
+        return schema
 
 
 def create_app(services: Services) -> FastAPI:
@@ -49,7 +63,7 @@ def create_app(services: Services) -> FastAPI:
             together=services.intake.bodies,
         )
     )
-    app = FastAPI(
+    app = _Application(
         title="Stable Diffusion",
         version=__version__,
         description="The interface of AUTOMATIC1111's web UI, as far as this server serves it.",
@@ -59,6 +73,9 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         # A body of unsaid type is read as JSON; there is nothing else that it could be.
         strict_content_type=False,
+        # An empty 307 is followed by many clients as a GET, or not at all; 404 says what is wrong.
+        redirect_slashes=False,
+        responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}},
     )
     app.state.services = services
     for module in (

@@ -72,15 +72,20 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
     """Of a GPU, in bytes: what the card has and has left; what this process holds of it for tensors
-    (`allocated`) and with what its allocator keeps for reuse (`reserved`), and the most of each since the
-    engine last measured a call of the network."""
+    (`allocated`), with those freed whose kernels may still run (`active`), and with what its allocator keeps
+    for reuse (`reserved`), of which `inactive` are pieces of blocks whose other pieces are in use; and the
+    most of each since the engine last measured a call of the network."""
 
     total: int
     free: int
     allocated: int
     most_allocated: int
+    active: int
+    most_active: int
     reserved: int
     most_reserved: int
+    inactive: int
+    most_inactive: int
     #: How often the allocator had to give back what it kept before there was room, and how often that was
     #: not enough.
     retries: int
@@ -104,14 +109,20 @@ def memory() -> DeviceMemory | None:
         return None
     free, total = torch.cuda.mem_get_info()
     stats = torch.cuda.memory_stats_as_nested_dict()
-    allocated, reserved = stats["allocated_bytes"]["all"], stats["reserved_bytes"]["all"]
+    allocated, active, reserved, inactive = (
+        stats[f"{kind}_bytes"]["all"] for kind in ("allocated", "active", "reserved", "inactive_split")
+    )
     return DeviceMemory(
         total=total,
         free=free,
         allocated=allocated["current"],
         most_allocated=allocated["peak"],
+        active=active["current"],
+        most_active=active["peak"],
         reserved=reserved["current"],
         most_reserved=reserved["peak"],
+        inactive=inactive["current"],
+        most_inactive=inactive["peak"],
         retries=stats["num_alloc_retries"],
         ran_out=stats["num_ooms"],
     )

@@ -8,11 +8,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from random import Random, SystemRandom
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -33,7 +32,7 @@ from sd_runtime.models.library import Library
 from sd_runtime.prompt.styles import Styles
 from sd_runtime.routes.forwarding import Peers
 from sd_runtime.routes.services import Services
-from sd_runtime.settings import Settings
+from sd_runtime.settings import Settings, complaints
 from sd_runtime.switching import LoadingEngine, Switcher, wish_at_start
 
 logger = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        sys.stderr.writelines(f"{_complaint(problem)}\n" for problem in error.errors())
+        sys.stderr.writelines(f"{each}\n" for each in complaints(error))
         sys.stderr.write("to run it by hand: sd-runtime --models-dir FOLDER; sd-runtime --help tells more\n")
         return 2
     log.configure(settings.log_level)
@@ -66,13 +65,6 @@ def _lived(settings: Settings, person: standalone.Person | None = None) -> int:
         logger.critical("%s", error)
         return 1
     return 0
-
-
-def _complaint(problem: Mapping[str, Any]) -> str:
-    if not problem["loc"]:  # of settings together, which the sentence names
-        return str(problem["msg"])
-    name = "_".join(str(part) for part in problem["loc"]).upper()
-    return f"SD_{name}: {problem['msg']} (it is {problem['input']!r})"
 
 
 async def live(settings: Settings, person: standalone.Person | None = None) -> None:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -176,3 +176,17 @@ class Settings(BaseSettings):
         if self.peers and not self.pod_ip:
             raise ValueError("SD_POD_IP must be given with SD_PEERS: the other replicas reach this one by it")
         return self
+
+
+def complaints(error: ValidationError) -> list[str]:
+    """What is wrong with the environment: a sentence for each setting, or for several that do not go
+    together, which it names itself."""
+    sentences = []
+    for problem in error.errors():
+        # pydantic puts "Value error, " before what a validator says.
+        own = problem.get("ctx", {}).get("error") if problem["type"] == "value_error" else None
+        said = problem["msg"] if own is None else str(own)
+        if problem["loc"]:
+            said = f"SD_{str(problem['loc'][0]).upper()}: {said} (it is {problem['input']!r})"
+        sentences.append(said)
+    return sentences

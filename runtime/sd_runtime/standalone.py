@@ -6,7 +6,7 @@ Nothing has to be prepared: a folder of model files is enough. Knows no cluster.
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from sd_modelfiles.kinds import ModelType
 from sd_runtime import log
 from sd_runtime.errors import SdError, UnsupportedError
 from sd_runtime.models.library import Library, ModelFile
-from sd_runtime.settings import Settings
+from sd_runtime.settings import Settings, complaints
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,9 @@ def run(arguments: Sequence[str], live: Live) -> int:
             sys.stderr.write(f"sd-runtime: {error}\n")
             return 2
         except ValidationError as error:  # of what is not given as an argument: SD_MAX_STEPS, …
-            sys.stderr.writelines(f"sd-runtime: {_of_setting(each)}\n" for each in error.errors())
+            sys.stderr.writelines(f"sd-runtime: {each}\n" for each in complaints(error))
             return 2
+        log.configure(settings.log_level, plain=True)
         tidy = partial(shutil.rmtree, private, ignore_errors=True)
         return live(settings, Person(welcome(settings), tidy))
 
@@ -156,11 +157,6 @@ def parsed(arguments: Sequence[str]) -> CommandLine | int:
         return 2
     except SystemExit as end:  # argparse has told why, or what there is
         return end.code if isinstance(end.code, int) else 2
-
-
-def _of_setting(problem: Mapping[str, Any]) -> str:
-    name = "_".join(str(part) for part in problem["loc"]).upper()
-    return f"SD_{name}: {problem['msg']} (it is {problem['input']!r})"
 
 
 def _checkpoint(library: Library, folder: Path, given: CommandLine) -> ModelFile:

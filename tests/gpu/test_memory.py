@@ -98,6 +98,7 @@ def test_a_person_with_such_a_card_gets_pictures_by_the_readmes_command(
                 assert Image.open(io.BytesIO(base64.b64decode(picture))).size == size
         memory = httpx.get(f"{address}/sdapi/v1/memory").json()
         assert memory["cuda"]["system"]["total"] > 2**30
+        assert {"active", "inactive"} <= set(memory["cuda"])
 
 
 @contextmanager

@@ -4,7 +4,8 @@
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -39,7 +40,7 @@ def markdown() -> str:
         lines += [f"## Fields of {title}", ""]
         if base is not None:
             lines += ["Beside those above:", ""]
-        lines += [*_table(("field", "default", "treatment", "note"), _fields(schema, base)), ""]
+        lines += [*_table(("field", "default", "limits", "treatment", "note"), _fields(schema, base)), ""]
     lines += [
         "Keys that A1111 does not know are ignored, as A1111 does.",
         "",
@@ -58,18 +59,39 @@ def _routes() -> Iterable[tuple[str, ...]]:
 
 
 def _fields(schema: type[BaseModel], base: type[BaseModel] | None) -> Iterable[tuple[str, ...]]:
+    properties = schema.model_json_schema()["properties"]
     for name, field in schema.model_fields.items():
         if base is not None and name in base.model_fields:
             continue
         mark = mark_of(field)
         default = "needed" if field.is_required() else f"`{spelled(field.default)}`"
+        limits = _limits(properties[name])
         if isinstance(mark, NeutralOnly):
             values = ", ".join(f"`{spelled(value)}`" for value in mark.values)
-            yield f"`{name}`", default, "refused", f"{mark.why}; accepted: {values}"
+            yield f"`{name}`", default, "", "refused", f"{mark.why}; accepted: {values}"
         elif isinstance(mark, NoEffect):
-            yield f"`{name}`", default, "no effect", mark.why
+            yield f"`{name}`", default, limits, "no effect", mark.why
         else:
-            yield f"`{name}`", default, "served", mark.note
+            yield f"`{name}`", default, limits, "served", mark.note
+
+
+def _limits(told: Mapping[str, Any]) -> str:
+    """Of a number, or of how many items there may be, as the field's JSON schema tells them."""
+    # Those of a field that may be null are in a branch.
+    for branch in (told, *told.get("anyOf", ())):
+        if "maximum" in branch:
+            above = "exclusiveMinimum" in branch
+            least = f"above {branch['exclusiveMinimum']}" if above else branch["minimum"]
+            steps = f", multiples of {branch['multipleOf']}" if "multipleOf" in branch else ""
+            # 100.0 is 100, and no whole number is rounded.
+            most = branch["maximum"]
+            return f"{least} to {int(most) if most == int(most) else most}{steps}"
+        most = branch.get("maxItems", branch.get("maxProperties"))
+        if most is not None:
+            return (
+                f"{branch['minItems']} to {most} items" if "minItems" in branch else f"at most {most} items"
+            )
+    return ""
 
 
 def _options() -> Iterable[tuple[str, ...]]:

@@ -13,6 +13,8 @@ from sd_runtime.a1111.plan import Plan
 from sd_runtime.a1111.schemas import Img2ImgRequest, Txt2ImgRequest
 from sd_runtime.a1111.second_pass import SecondPass
 from sd_runtime.adapters.uses import AdapterKind
+from sd_runtime.sampling import SamplerInfo
+from sd_runtime.sampling.settings import SamplingSettings
 
 #: Not "v…": A1111's reader takes such a version for its own and applies the habits of old releases.
 VERSION = f"sd-operator {__version__}"
@@ -109,8 +111,15 @@ def _resized_from(plan: Plan) -> str | None:
 
 
 def _ensd(plan: Plan) -> int | None:
-    counts = plan.choice.sampler.uses_seed_delta
+    """Where A1111 tells it, and where it tells nothing although the picture is another by it."""
+    settings = ((each, tuning.sampling(plan.request, plan.options, each)) for each in _samplers(plan))
+    counts = any(sampler.uses_seed_delta or sampler.draws_again(own) for sampler, own in settings)
     return plan.options.seed_delta if counts and plan.options.seed_delta else None
+
+
+def _samplers(plan: Plan) -> tuple[SamplerInfo, ...]:
+    """Of every pass."""
+    return plan.choice.sampler, *((plan.second.choice.sampler,) if plan.second else ())
 
 
 def _of_second_pass(plan: Plan, hashes: Mapping[Path, str]) -> dict[str, object]:
@@ -162,9 +171,14 @@ def _of_image(plan: Plan) -> dict[str, object]:
 
 
 def _of_solver(plan: Plan) -> dict[str, object]:
-    request, options, sampler = plan.request, plan.options, plan.choice.sampler
-    settings = tuning.sampling(request, options, sampler)
-    told: dict[str, object] = {"NGMS": tuning.s_min_uncond(request, options) or None}
+    told: dict[str, object] = {"NGMS": tuning.s_min_uncond(plan.request, plan.options) or None}
+    for sampler in _samplers(plan):
+        told |= _of_sampler(sampler, tuning.sampling(plan.request, plan.options, sampler))
+    return told
+
+
+def _of_sampler(sampler: SamplerInfo, settings: SamplingSettings) -> dict[str, object]:
+    told: dict[str, object] = {}
     if sampler.uses_eta:
         key = "Eta DDIM" if sampler.eta_of_ddim else "Eta"
         told[key] = settings.eta if settings.eta != sampler.default_eta else None

@@ -19,6 +19,7 @@ from sd_runtime.engine.ticket import Observer
 from sd_runtime.engine.work import Estimate, Evaluate
 from sd_runtime.errors import DeviceLost, GenerationError
 from sd_runtime.models.network import Model
+from sd_runtime.models.shortage import ran_out
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +68,14 @@ class Calls:
 
     def _evaluate(self, model: Model, kind: Hashable, batch: Sequence[Asking]) -> None:
         """Call the network; if that fails, again in halves, so that only who cannot be served alone fails."""
-        failure = self._try(model, kind, batch)
+        rows, most = batching.rows([each.work for each in batch]), self._guard.rows(kind)
+        # One whose own texts are known not to fit into one call has them in several from the start.
+        at_once = most if len(batch) == 1 and most is not None and most < rows else None
+        failure = self._try(model, kind, batch, rows_at_once=at_once)
         if failure is None:
             return
         if failure.ran_out:
-            self._note_running_out(kind, batching.rows([each.work for each in batch]))
+            self._note_running_out(kind, at_once or rows)
         if len(batch) > 1:
             logger.warning(
                 "a network call for %d evaluations failed, trying in halves: %s", len(batch), failure.error
@@ -88,6 +92,8 @@ class Calls:
 
     def demand_device(self, error: Exception) -> None:
         """Raises `DeviceLost` where every call fails from now on, as after some errors of a device."""
+        if ran_out(error):  # some ways to say so look like a device's error
+            return
         if isinstance(error, torch.AcceleratorError) and not self._guard.meter.answers():
             raise DeviceLost(f"the device is lost: {error}") from error
 
@@ -123,8 +129,8 @@ class Calls:
             torch.cuda.synchronize(answers[0].denoised.device)
         seconds = time.perf_counter() - began
         rows = batching.rows(asks)
+        self._guard.note(kind, rows_at_once or rows)
         if rows_at_once is None:
-            self._guard.note(kind, rows)
             self._pace.note(kind, evaluations=len(asks), rows=rows, seconds=seconds)
         self._observer.unet_call(
             rows=rows, requests=len({each.job.ticket.request for each in batch}), seconds=seconds

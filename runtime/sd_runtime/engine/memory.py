@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from sd_runtime.engine.recent import Recent
+from sd_runtime.models.shortage import ran_out
 
 logger = logging.getLogger(__name__)
 
@@ -96,29 +97,13 @@ class CudaMeter:
     def answers(self) -> bool:
         try:
             return float(torch.ones(1, device=self._handle).sum()) == 1.0
-        except RuntimeError:
-            return False
+        except RuntimeError as error:
+            return ran_out(error)
 
 
 def meter_of(handle: torch.device) -> Meter:
     """The meter of a device."""
     return CudaMeter(handle) if handle.type == "cuda" else NoMeter()
-
-
-#: How libraries of the device, and the processor's allocator, say it in a plain RuntimeError.
-_WORDS = (
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "DefaultCPUAllocator: can't allocate memory",
-)
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether this is the device's way of saying that its memory was too small."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
 def forget_traceback(error: BaseException) -> None:

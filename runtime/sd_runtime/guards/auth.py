@@ -19,6 +19,12 @@ from sd_runtime.guards.refusal import refusal
 
 logger = logging.getLogger(__name__)
 
+#: What `Auth` takes, in OpenAPI's words; either will do.
+SCHEMES = {
+    "basic": {"type": "http", "scheme": "basic"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
+
 _USERNAME = "username"
 _PASSWORD = "password"
 _TOKEN = "token"

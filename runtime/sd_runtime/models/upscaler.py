@@ -18,6 +18,7 @@ from sd_runtime.errors import CheckpointError, GenerationError, UnsupportedError
 from sd_runtime.models import judge_tile, tiles, weights
 from sd_runtime.models.digests import DigestCache, FileKey, key_of
 from sd_runtime.models.reading import Placement
+from sd_runtime.models.shortage import ran_out
 from sd_runtime.models.vae import Pixels
 
 logger = logging.getLogger(__name__)
@@ -76,8 +77,9 @@ class Upscalers:
         for attempt in attempts[:-1]:
             try:
                 return (yield from _in_tiles(network, shades, attempt, overlap, path))
-            except torch.OutOfMemoryError:
-                pass
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
             # Here the error is gone, and with it the frames that held on to what had been computed.
             torch.cuda.empty_cache()
         return (yield from _in_tiles(network, shades, attempts[-1], overlap, path))

@@ -18,6 +18,7 @@ from sd_runtime.errors import CheckpointError, GenerationError
 from sd_runtime.models import layout, parts, tiles, weights
 from sd_runtime.models.digests import DigestCache
 from sd_runtime.models.reading import Placement
+from sd_runtime.models.shortage import ran_out
 from sd_runtime.models.wrapping import Wrapping, wrapped
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3), RGB
 _Computing = Generator[None, None, torch.Tensor]
 
-#: Sides in latents up to which a picture is computed as a whole: 1024 pixels square, about 3 GiB in float32.
+#: Sides in latents up to which a picture is computed as a whole: 1024 pixels square, about 6 GiB in float32.
 _MOST_CELLS = 128 * 128
 #: Sides of a tile in latents; the smaller ones are for a device whose memory ran out.
 _TILES = (96, 64, 32)
@@ -88,12 +89,14 @@ class Vae:
         """As a whole where that is known to fit, else in tiles: the size of the picture decides, so that the
         same request gives the same picture; only a device that runs out of memory gets smaller ones."""
         whole = shape[-1] * shape[-2] <= _MOST_CELLS
-        attempts = [None, *_TILES] if whole else [*_TILES]
+        side = max(shape[-2:])
+        attempts = [None, *(tile for tile in _TILES if tile < side)] if whole else [*_TILES]
         for tile in attempts[:-1]:
             try:
                 return (yield from compute(tile))
-            except torch.OutOfMemoryError:
-                pass
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
             # Here the error is gone, and with it the frames that held on to what had been computed.
             torch.cuda.empty_cache()
         return (yield from compute(attempts[-1]))

@@ -9,7 +9,6 @@ from starlette.responses import Response
 from sd_runtime.a1111 import progress
 from sd_runtime.a1111.schemas import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, Txt2ImgResponse
 from sd_runtime.guards.measuring import CLIENT_GONE
-from sd_runtime.guards.refusal import refusal
 from sd_runtime.jobs.job import Job
 from sd_runtime.routes import generation, previews, waiting
 from sd_runtime.routes.generation import Kind
@@ -32,8 +31,6 @@ async def img2img(
     body: Img2ImgRequest, request: Request, services: ServicesDep
 ) -> Txt2ImgResponse | Response:
     """Makes pictures from pictures and a prompt."""
-    if not body.init_images:
-        return refusal(404, "NotFound", "Init image not found: init_images must hold one picture or more")
     return await _answer(services, "img2img", body, request)
 
 

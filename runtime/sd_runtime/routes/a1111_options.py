@@ -57,8 +57,10 @@ def _of_the_gpu(memory: DeviceMemory | None) -> dict[str, Any]:
         return {"error": "this server computes on no GPU"}
     return {
         "system": {"free": memory.free, "used": memory.total - memory.free, "total": memory.total},
+        "active": {"current": memory.active, "peak": memory.most_active},
         "allocated": {"current": memory.allocated, "peak": memory.most_allocated},
         "reserved": {"current": memory.reserved, "peak": memory.most_reserved},
+        "inactive": {"current": memory.inactive, "peak": memory.most_inactive},
         "events": {"retries": memory.retries, "oom": memory.ran_out},
     }
 

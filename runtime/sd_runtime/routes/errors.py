@@ -86,9 +86,6 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = str(error.detail)
-    if error.status_code == 400 and error.__cause__ is not None:
-        # FastAPI says only that there was an error; what json.loads met says what and where.
-        detail = f"body: not JSON: {error.__cause__}"
     # The router's own words; a route that finds nothing says what.
     if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"there is no {request.url.path} here; /openapi.json lists what there is"

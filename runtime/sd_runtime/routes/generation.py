@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from starlette.exceptions import HTTPException
+
 from sd_runtime.a1111 import answer, filling, planning
 from sd_runtime.a1111.answer import Account
 from sd_runtime.a1111.limits import Limits
@@ -44,7 +46,8 @@ class Accepted:
 
 async def start(services: Services, kind: Kind, body: GenerationRequest) -> Accepted:
     """Reads the pictures that come with the request, judges it and submits it; raises `UnsupportedError`,
-    `QueueFull`, … and has then left nothing behind."""
+    `QueueFull`, …, an `HTTPException` of 404 where there is no picture to draw over, and has then left
+    nothing behind."""
     services.queue.demand_place()
     request = filling.filled(body)
     with services.intake.holding() as held:
@@ -98,7 +101,8 @@ async def _inputs(services: Services, request: GenerationRequest, held: Held) ->
 async def _pictures_of(services: Services, request: Img2ImgRequest, held: Held) -> Inputs:
     encoded = request.init_images or []
     if not encoded:
-        raise UnsupportedError("init_images", request.init_images, "one picture or more")
+        # A1111's status and words.
+        raise HTTPException(404, "Init image not found: init_images must hold one picture or more")
     if len(encoded) > services.settings.max_batch_size:
         allowed = f"at most {services.settings.max_batch_size} on this server"
         raise UnsupportedError("init_images", f"{len(encoded)} pictures", allowed)

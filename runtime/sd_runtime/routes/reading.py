@@ -45,8 +45,8 @@ class JsonRoute(APIRoute):
 
 class _JsonRequest(Request):
     async def json(self) -> Any:
-        """The body as JSON; raises an HTTPException of 422 for one of too much structure, ValueError and
-        RecursionError for what is no JSON."""
+        """The body as JSON; raises JSONDecodeError for what is no JSON, and an HTTPException of 422 for what
+        cannot be read for another reason: too much structure, nested too deeply, other bytes than UTF-8."""
         if not hasattr(self, "_json"):
             body = await self.body()
             if len(body) <= _SMALL_BYTES:
@@ -66,4 +66,10 @@ def _read(body: bytes) -> Any:
         if marks > MOST_MARKS:
             # No UnsupportedError: FastAPI takes all others for a sign of what is no JSON.
             raise HTTPException(422, f"body: more than {MOST_MARKS} braces, brackets and commas together")
-    return json.loads(body)
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError:
+        raise  # FastAPI tells the place
+    except (ValueError, RecursionError) as error:
+        # FastAPI would call it a 400 of its own, without the reason.
+        raise HTTPException(422, f"body: not JSON: {error}") from error

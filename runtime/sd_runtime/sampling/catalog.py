@@ -7,6 +7,7 @@ its implementation there.
 from dataclasses import dataclass
 
 from sd_runtime.errors import UnsupportedError
+from sd_runtime.sampling.settings import SamplingSettings
 
 AUTOMATIC = "automatic"
 
@@ -33,6 +34,8 @@ class SamplerInfo:
     #: s_churn, s_tmin and s_tmax count.
     uses_churn: bool = False
     uses_s_noise: bool = False
+    #: Draws from the picture's generator again, whatever its numbers are.
+    always_draws: bool = False
     #: Its noise is that of one Brownian motion per picture, whatever the steps are.
     brownian: bool = False
     #: Begins with noise of sqrt(1 + sigma^2), as samplers that count in timesteps do.
@@ -48,6 +51,14 @@ class SamplerInfo:
     def default_eta(self) -> float:
         """Eta where nobody says otherwise."""
         return 0.0 if self.eta_of_ddim else 1.0
+
+    def draws_again(self, settings: SamplingSettings) -> bool:
+        """Whether the picture's generator has more to give than what the picture begins with: then the seed
+        delta counts. Brownian noise is not the generator's."""
+        if self.brownian:
+            return False
+        eta = self.default_eta if settings.eta is None else settings.eta
+        return self.always_draws or (self.uses_eta and eta > 0) or (self.uses_churn and settings.s_churn > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +164,7 @@ SAMPLERS: tuple[SamplerInfo, ...] = (
         default_scheduler="karras",
         second_order=True,
         uses_s_noise=True,
+        always_draws=True,
     ),
     SamplerInfo(
         name="DDIM",
@@ -177,7 +189,7 @@ SAMPLERS: tuple[SamplerInfo, ...] = (
     SamplerInfo(
         name="UniPC", aliases=("unipc",), own_spacing="sgm_uniform", eta_of_ddim=True, unit_variance=True
     ),
-    SamplerInfo(name="LCM", aliases=("k_lcm",), own_spacing="lcm"),
+    SamplerInfo(name="LCM", aliases=("k_lcm",), own_spacing="lcm", always_draws=True),
 )
 
 SCHEDULERS: tuple[SchedulerInfo, ...] = (

@@ -124,6 +124,9 @@ def _walk(
     step_done: StepDone,
 ) -> Walk:
     settings, sampler = plan.settings, samplers.WALKS[info.name]
+    if not info.uses_s_noise:
+        # DDIM walks as Euler a does, and LCM draws too; A1111 gives s_noise to neither, nor tells of it.
+        settings = replace(settings, s_noise=1.0)
     draw = noise.brownian(sigmas[-2], sigmas[0]) if info.brownian else noise.further
     course = Course(
         sigmas=sigmas,

@@ -53,15 +53,14 @@ def run(task: "Txt2Img", hires: Hires, begun: Begun, base: Model, on_step: OnSte
     own = hires.checkpoint or base.loaded.path
     if hires.keep_first_pass:
         yield from _picture(task, begun)
-    if hires.upscaler.path is None and hires.upscaler.name in enlarging.LATENT:
-        latents = yield from _enlarged_latents(task, hires, begun)
-        begun.model = yield from use_checkpoint(begun.model, own, "hr_checkpoint_name")
-    else:
-        latents = yield from _enlarged_picture(task, hires, begun, own)
-
     texts = Texts(hires.guided, after=task.guided)
-    denoiser, walk = _pass(task, hires, begun, texts, _cut(latents, hires), on_step)
     try:
+        if hires.upscaler.path is None and hires.upscaler.name in enlarging.LATENT:
+            latents = yield from _enlarged_latents(task, hires, begun)
+            begun.model = yield from use_checkpoint(begun.model, own, "hr_checkpoint_name")
+        else:
+            latents = yield from _enlarged_picture(task, hires, begun, own)
+        denoiser, walk = _pass(task, hires, begun, texts, _cut(latents, hires), on_step)
         latents = yield from denoiser.run(walk)
     except Interrupted:
         # The second pass has no estimate yet: what there is is the first one's picture.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -226,6 +227,15 @@ def test_a_person_with_a_folder_gets_a_picture_and_ends_it_with_ctrl_c(
     assert len(list((tmp_path / "out").rglob("*.png"))) == 1
 
 
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    yield
+    root.handlers, root.level = before
+
+
+@pytest.mark.usefixtures("logging_restored")
 def test_a_wrong_setting_in_the_environment_is_told_by_its_name(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,3 +245,61 @@ def test_a_wrong_setting_in_the_environment_is_told_by_its_name(
     monkeypatch.setenv("SD_MAX_STEPS", "abc")
     assert standalone.run(["--models-dir", str(folder)], live) == 2
     assert "sd-runtime: SD_MAX_STEPS: " in capsys.readouterr().err
+
+
+COMPLAINTS = [
+    (
+        {"SD_DESIRED_FILE": "/x"},
+        "exactly one of SD_CHECKPOINT and SD_DESIRED_FILE must be given; both are",
+    ),
+    (
+        {"SD_PEERS": "foo"},
+        "SD_POD_IP must be given with SD_PEERS: the other replicas reach this one by it",
+    ),
+    (
+        {"SD_MANAGEMENT_TOKEN_SHA256": "abc"},
+        "SD_MANAGEMENT_TOKEN_SHA256: must be 64 hexadecimal digits, or empty (it is 'abc')",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "sentence"), COMPLAINTS)
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "in a pod"])
+@pytest.mark.usefixtures("logging_restored")
+def test_what_is_wrong_with_the_environment_is_one_sentence(
+    checkpoint_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: dict[str, str],
+    sentence: str,
+    alone: bool,
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    if not alone:
+        monkeypatch.setenv("SD_CHECKPOINT", str(checkpoint_file))
+    arguments = ["--models-dir", str(checkpoint_file.parent)] if alone else []
+    assert process.main(arguments) == 2
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == (f"sd-runtime: {sentence}" if alone else sentence)
+
+
+@pytest.mark.parametrize(("level", "told"), [(None, {"info", "error"}), ("ERROR", {"error"})])
+@pytest.mark.usefixtures("logging_restored")
+def test_the_least_severity_that_is_logged_is_the_settings(
+    checkpoint_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    level: str | None,
+    told: set[str],
+) -> None:
+    def live(*_: Any) -> int:
+        for each in (logging.INFO, logging.ERROR):
+            logging.getLogger("some.part").log(each, "it is %s", logging.getLevelName(each).lower())
+        return 0
+
+    if level is not None:
+        monkeypatch.setenv("SD_LOG_LEVEL", level)
+    assert standalone.run(["--models-dir", str(checkpoint_file.parent)], live) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert {line.split()[-1] for line in lines if "it is" in line} == told

@@ -44,7 +44,9 @@ class Img2ImgRequest(GenerationRequest):
         Field(ge=0, le=3),
         Served(f"{_INPAINT}: 0 fill, 1 original, 2 latent noise, 3 latent nothing"),
     ] = 0
-    inpaint_full_res: Annotated[bool, Served(f"{_INPAINT}: draw the masked area alone")] = True
+    inpaint_full_res: Annotated[
+        bool, Served(f"{_INPAINT}: draw the masked area alone; a mask with nothing to draw is refused then")
+    ] = True
     inpaint_full_res_padding: Annotated[int, Field(ge=0, le=MAX_PADDING), Served("with inpaint_full_res")] = 0
     inpainting_mask_invert: Annotated[int, Field(ge=0, le=1), Served(_INPAINT)] = 0
     initial_noise_multiplier: Annotated[

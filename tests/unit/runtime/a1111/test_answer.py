@@ -144,6 +144,29 @@ def test_numbers_of_the_solver_are_told_where_they_count(desk, picture, sampler,
     assert {key: value for key, value in read.items() if key.startswith(beginnings)} == told
 
 
+@pytest.mark.parametrize(
+    ("asked", "options", "told"),
+    [
+        ({"sampler_name": "Euler a"}, {}, True),
+        ({"sampler_name": "Euler"}, {}, False),
+        ({"sampler_name": "Euler"}, {"s_churn": 2.0}, True),
+        ({"sampler_name": "DDIM"}, {}, False),
+        ({"sampler_name": "DDIM"}, {"eta_ddim": 0.8}, True),
+        ({"sampler_name": "DDIM", "eta": 0.8}, {}, True),
+        ({"sampler_name": "LCM"}, {}, True),
+        ({"sampler_name": "Restart"}, {}, True),
+        ({"sampler_name": "DPM++ 2M"}, {}, False),
+        ({"sampler_name": "DPM++ 2M SDE"}, {}, False),
+        ({"sampler_name": "DPM++ 2M", "enable_hr": True, "hr_sampler_name": "Euler a"}, {}, True),
+    ],
+)
+def test_the_seed_delta_is_told_where_further_noise_is_drawn(desk, picture, asked, options, told):
+    desk.set(seed_delta=3, **options)
+    plan = desk.txt2img(**SMALL, **asked)
+    read = infotext.read(account(desk, plan, picture(0)).infotexts()[0])
+    assert read.get("ENSD") == ("3" if told else None)
+
+
 def test_info_has_every_key_and_an_item_for_each_picture(desk, picture):
     plan = desk.txt2img(**SMALL, batch_size=2, n_iter=2, styles=["Crisp"])
     info = json.loads(account(desk, plan, picture(0), picture(2)).info())

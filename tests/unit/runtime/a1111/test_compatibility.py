@@ -33,6 +33,38 @@ def test_every_field_is_told_once_where_it_belongs(text, title):
     assert own
 
 
+@pytest.mark.parametrize(
+    ("title", "name", "told"),
+    [
+        ("txt2img and img2img", "width", "64 to 16384, multiples of 8"),
+        ("txt2img and img2img", "cfg_scale", "0 to 100"),
+        ("txt2img and img2img", "seed", f"-1 to {2**63 - 1}"),
+        ("txt2img and img2img", "s_noise", "0 to 1000"),
+        ("txt2img and img2img", "override_settings", "at most 256 items"),
+        ("txt2img", "hr_scale", "0 to 8"),
+        ("img2img", "mask_blur", "0 to 256"),
+        ("img2img", "inpaint_full_res_padding", "0 to 1024"),
+        ("img2img", "initial_noise_multiplier", "0 to 1.5"),
+        ("extra-single-image and extra-batch-images", "upscaling_resize", "above 0 to 8"),
+        ("extra-batch-images", "imageList", "1 to 256 items"),
+    ],
+)
+def test_a_limit_is_told_beside_the_field_that_has_it(text, title, name, told):
+    cells = {row[0].strip("`"): row for row in rows(text, f"Fields of {title}")}
+    assert cells[name][2] == told
+
+
+@pytest.mark.parametrize("title", compatibility.SCHEMAS)
+def test_every_served_number_has_its_limits_told(text, title):
+    schema, _ = compatibility.SCHEMAS[title]
+    properties = schema.model_json_schema()["properties"]
+    for row in rows(text, f"Fields of {title}"):
+        told = properties[row[0].strip("`")]
+        kinds = {branch.get("type") for branch in (told, *told.get("anyOf", ()))}
+        if kinds & {"integer", "number"} and row[3] == "served":
+            assert " to " in row[2], row
+
+
 def test_every_option_is_told_with_its_default(text):
     told = {row[0].strip("`"): row[1] for row in rows(text, "Options")}
     assert {*CHANGEABLE, *FIXED, "sd_model_checkpoint", "sd_checkpoint_hash"} <= set(told)

@@ -9,20 +9,21 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from engine_bench import WAIT, Bench, RecordingObserver, picture, running, settings
+from engine_bench import WAIT, Bench, RecordingObserver, difference, picture, running, settings
 
 from sd_runtime.engine.loop import Engine
 from sd_runtime.engine.rounds import Rounds
 from sd_runtime.engine.work import Encode, Made, OnStep, TaskRun, UseCheckpoint
 from sd_runtime.errors import Cancelled, CheckpointError, DeviceError, NotLoaded
 from sd_runtime.models.library import Library
-from sd_runtime.tasks.recipe import Refiner
+from sd_runtime.tasks.recipe import Hires, Refiner, Upscaler
 
 if TYPE_CHECKING:
     from sd_runtime.models.network import Model
@@ -303,6 +304,33 @@ def test_an_interrupted_picture_that_waits_for_another_checkpoint_is_made_with_i
         assert not stranger.future.done()
         stranger.cancel()
     assert loads.names == ["tiny"]
+
+
+@pytest.mark.parametrize("upscaler", ["Latent", "Lanczos"])
+def test_a_second_pass_that_is_interrupted_while_it_waits_leaves_the_first_ones_picture(
+    checkpoint_file: Path, other_file: Path, upscaler: str
+) -> None:
+    first = picture(steps=5)
+    second = Hires(
+        guided=first.guided,
+        width=128,
+        height=128,
+        upscale_to=(128, 128),
+        upscaler=Upscaler(name=upscaler),
+        denoising_strength=0.6,
+        checkpoint=other_file,
+    )
+    with running(checkpoint_file) as bench:
+        stranger = bench.engine.submit(picture(steps=3000))
+        waiting = bench.engine.submit(replace(first, hires=second))
+        while not (waiting.last_step and waiting.last_step.done == 5):
+            time.sleep(0.001)
+        time.sleep(0.5)  # by now it waits: the stranger uses the other checkpoint's place
+        waiting.interrupt()
+        made = waiting.future.result(WAIT)
+        assert made.interrupted
+        stranger.cancel()
+        assert difference(made.pixels, bench.alone(first)) <= 2
 
 
 def test_a_checkpoint_that_cannot_be_loaded_fails_the_task_that_named_it_alone(

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
-import torch
 
-from sd_runtime.engine import memory, recent
+from sd_runtime.engine import recent
 from sd_runtime.engine.memory import Guard, NoMeter
 
 
@@ -78,22 +77,3 @@ def test_of_kinds_not_used_for_long_nothing_is_kept() -> None:
     assert guard.rows("often") == 1
     assert guard.rows("first") is None
     assert len(list(guard._kinds.all())) == recent.KINDS
-
-
-@pytest.mark.parametrize(
-    ("error", "is_one"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (
-            RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
-            True,
-        ),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
-        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"), True),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (MemoryError(), False),
-    ],
-)
-def test_running_out_is_told_from_other_errors(error: Exception, is_one: bool) -> None:
-    assert memory.ran_out(error) is is_one

@@ -308,3 +308,15 @@ async def test_there_is_no_page_that_takes_scripts_from_elsewhere_and_the_schema
         assert "/sdapi/v1/txt2img" in (await client.get("/openapi.json")).json()["paths"]
     assert answer.status_code == 404
     assert "/openapi.json lists what there is" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/sdapi/v1/txt2img/"), ("GET", "/sdapi/v1/samplers/"), ("POST", "/v1/jobs/")],
+)
+async def test_a_slash_at_the_end_is_told_and_not_redirected(world, method, path):
+    async with world.client() as client:
+        answer = await client.request(method, path, json={})
+    assert answer.status_code == 404
+    assert set(answer.json()) == {"error", "detail", "body", "errors"}
+    assert f"there is no {path} here" in answer.json()["detail"]

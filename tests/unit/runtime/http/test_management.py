@@ -163,7 +163,23 @@ async def test_metrics_tell_of_network_calls_pictures_and_the_queue(world):
         assert line in lines
 
 
-@pytest.mark.parametrize("memory", [{}, DeviceMemory(80, 30, 20, 25, 40, 45, 0, 0).by_kind()])
+MEMORY = DeviceMemory(
+    total=80,
+    free=30,
+    allocated=20,
+    most_allocated=25,
+    active=22,
+    most_active=27,
+    reserved=40,
+    most_reserved=45,
+    inactive=5,
+    most_inactive=6,
+    retries=0,
+    ran_out=0,
+)
+
+
+@pytest.mark.parametrize("memory", [{}, MEMORY.by_kind()])
 def test_metrics_tell_of_the_gpus_memory_where_there_is_one(memory):
     metrics = Metrics()
     metrics.watch_device_memory(lambda: memory)

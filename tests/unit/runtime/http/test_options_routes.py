@@ -176,6 +176,41 @@ async def test_memory_is_of_this_process(world):
     assert memory["cuda"] == {"error": "this server computes on no GPU"}
 
 
+def _counted(name, current):
+    """A counter as torch's allocator names it."""
+    return {f"{name}.all.current": current, f"{name}.all.peak": current + 1}
+
+
+async def test_memory_of_a_gpu_is_told_under_all_of_a1111s_names(world, monkeypatch):
+    stats = {"num_alloc_retries": 1, "num_ooms": 2}
+    names = ("allocated_bytes", "active_bytes", "reserved_bytes", "inactive_split_bytes")
+    for number, name in enumerate(names, 1):
+        stats |= _counted(name, 10 * number)
+    # What a machine without a GPU can know of one: torch's own names, as its driver would fill them.
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (30, 80))
+    monkeypatch.setattr("torch.cuda.memory_stats_as_nested_dict", lambda: _nested(stats))
+    assert (await get(world, "/sdapi/v1/memory"))["cuda"] == {
+        "system": {"free": 30, "used": 50, "total": 80},
+        "allocated": {"current": 10, "peak": 11},
+        "active": {"current": 20, "peak": 21},
+        "reserved": {"current": 30, "peak": 31},
+        "inactive": {"current": 40, "peak": 41},
+        "events": {"retries": 1, "oom": 2},
+    }
+
+
+def _nested(flat):
+    nested = {}
+    for key, value in flat.items():
+        *above, last = key.split(".")
+        inner = nested
+        for name in above:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return nested
+
+
 async def test_flags_tell_the_checkpoint_and_the_port(world):
     flags = await get(world, "/sdapi/v1/cmd-flags")
     assert (Path(flags["ckpt"]).name, flags["port"]) == ("shapes.safetensors", 7860)

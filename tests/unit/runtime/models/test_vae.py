@@ -75,10 +75,13 @@ class Pointwise(torch.nn.Module):
     """An autoencoder that looks at one point at a time, in which tiles can leave no trace; it notes what it
     was given, and its memory is as small as told."""
 
-    def __init__(self, most: int = 10**9) -> None:
+    def __init__(
+        self, most: int = 10**9, error: type[RuntimeError] | RuntimeError = torch.OutOfMemoryError
+    ) -> None:
         super().__init__()
         self.config = type("Config", (), {"latent_channels": 3, "block_out_channels": (1, 1, 1, 1)})
         self.most = most
+        self.error = error
         self.areas: list[int] = []
         self.held: list[weakref.ref[torch.Tensor]] = []
 
@@ -95,7 +98,7 @@ class Pointwise(torch.nn.Module):
 
     def _note(self, area: int) -> None:
         if area > self.most:
-            raise torch.OutOfMemoryError("out of memory")
+            raise self.error
         self.areas.append(area)
 
 
@@ -132,8 +135,17 @@ def test_a_large_picture_is_computed_tile_by_tile_and_a_small_one_at_once() -> N
     assert list(vae.decoding(torch.randn(1, 3, 100, 100))) == []
 
 
-def test_a_device_that_runs_out_of_memory_gets_smaller_tiles() -> None:
-    network = Pointwise(most=50 * 50)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+    ],
+    ids=["allocator", "cuDNN", "driver"],
+)
+def test_a_device_that_runs_out_of_memory_gets_smaller_tiles(error: RuntimeError) -> None:
+    network = Pointwise(most=50 * 50, error=error)
     latents = torch.randn(1, 3, 100, 100)
     found = Vae(network, scale=1.0, device=CPU).decode(latents)
     assert difference(found, expected_picture(latents)) <= 1
