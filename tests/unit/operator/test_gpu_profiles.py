@@ -163,7 +163,7 @@ def test_settings_have_defaults() -> None:
     gpu = Settings(operator_image="o", runtime_image="r").gpu
     assert gpu.profiles == TABLE
     assert gpu.headroom == "512Mi"
-    assert gpu.family_memory == {"SD15": "4Gi", "SD21": "4Gi", "SDXL": "8Gi"}
+    assert gpu.family_memory == {"SD15": "4Gi", "SD21": "4Gi", "SDXL": "8Gi", "SDXLRefiner": "8Gi"}
 
 
 @pytest.mark.parametrize("name", ["SDO_GPU_PROFILES", "SDO_GPU_HEADROOM", "SDO_GPU_FAMILY_MEMORY"])
