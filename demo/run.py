@@ -179,7 +179,7 @@ def up() -> None:
     picture(address, prompt=PROMPT, target=target)
     user, password = credentials()
     print(f"""
-  address      {address}   (API page: {address}/docs)
+  address      {address}   (its API: {address}/openapi.json)
   credentials  {user} / {password}
   picture      {target.relative_to(ROOT)}
   took         {(time.monotonic() - began) / 60:.1f} minutes
