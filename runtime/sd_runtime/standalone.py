@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, SettingsC
 from sd_modelfiles.kinds import ModelType
 from sd_runtime import log
 from sd_runtime.errors import SdError, UnsupportedError
+from sd_runtime.guards.auth import CredentialFiles
 from sd_runtime.models.library import Library, ModelFile
 from sd_runtime.settings import Settings, complaints
 
@@ -62,7 +63,13 @@ class CommandLine(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: reachable from other machines")
     port: int = Field(7860, ge=0, le=65535, description="port to listen on")
-    auth: str | None = Field(None, description="user:password that clients must give")
+    auth: str | None = Field(
+        None,
+        description="user:password that clients must give; who is on this machine sees it in its processes",
+    )
+    auth_dir: Path | None = Field(
+        None, description="folder with the files username and password, or token, or all, in place of --auth"
+    )
     output_dir: Path = Field(Path("outputs"), description="where pictures are saved")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="what computes")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
@@ -108,8 +115,7 @@ def settings_of(given: CommandLine, private: Path) -> Settings:
     folder = given.models_dir.expanduser().absolute()
     if not folder.is_dir():
         raise UnsupportedError("--models-dir", str(given.models_dir), "a folder that exists")
-    if given.auth is not None:
-        _write_credentials(given.auth, private)
+    auth_dir = _credentials(given, private)
     return Settings(
         model_roots=(folder,),
         checkpoint=_checkpoint(Library([folder]), folder, given).path,
@@ -118,8 +124,8 @@ def settings_of(given: CommandLine, private: Path) -> Settings:
         host=given.host,
         port=given.port,
         management_port=given.management_port,
-        auth="required" if given.auth else "disabled",
-        auth_dir=private,
+        auth="required" if auth_dir else "disabled",
+        auth_dir=auth_dir or private,
         device=given.device,
         dtype=given.dtype,
         allow_pickles=given.allow_pickles,
@@ -173,6 +179,23 @@ def _checkpoint(library: Library, folder: Path, given: CommandLine) -> ModelFile
     if found is None:
         raise UnsupportedError("--checkpoint", given.checkpoint, [file.name for file in known])
     return found
+
+
+def _credentials(given: CommandLine, private: Path) -> Path | None:
+    """The folder that holds them; None: nobody is asked for any."""
+    if given.auth_dir is None:
+        if given.auth is None:
+            return None
+        _write_credentials(given.auth, private)
+        return private
+    if given.auth is not None:
+        raise UnsupportedError("--auth-dir", str(given.auth_dir), "no --auth beside it")
+    folder = given.auth_dir.expanduser().absolute()
+    complaint = CredentialFiles(folder).complaint()
+    if complaint:
+        allowed = f"a folder with the files username and password, or token, and here {complaint}"
+        raise UnsupportedError("--auth-dir", str(given.auth_dir), allowed)
+    return folder
 
 
 def _write_credentials(auth: str, private: Path) -> None:

@@ -76,6 +76,35 @@ def test_a_password_is_kept_where_nobody_else_reads_it(folder: Path, tmp_path: P
     assert (tmp_path / "password").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("files", [{"username": "me", "password": "x"}, {"token": "x"}])
+def test_a_password_can_be_read_from_files_and_so_be_in_no_command_line(
+    folder: Path, tmp_path: Path, files: dict[str, str]
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for name, text in files.items():
+        (own / name).write_text(text)
+    settings = understood(folder, tmp_path, "--auth-dir", str(own))
+    assert (settings.auth, settings.auth_dir) == ("required", own)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--auth-dir", "{missing}"], "username cannot be read: No such file or directory"),
+        (["--auth-dir", "{empty}"], "username cannot be read"),
+        (["--auth-dir", "{empty}", "--auth", "me:x"], "no --auth beside it"),
+    ],
+)
+def test_files_without_a_password_are_refused_with_the_reason(
+    folder: Path, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"missing": tmp_path / "missing", "empty": tmp_path / "empty"}
+    with pytest.raises(UnsupportedError, match=f"--auth-dir.*{says}"):
+        understood(folder, tmp_path, *(each.format(**places) for each in arguments))
+
+
 @pytest.mark.parametrize("auth", ["me", ":x", "me:", ""])
 def test_half_a_password_is_refused_and_not_repeated(folder: Path, tmp_path: Path, auth: str) -> None:
     with pytest.raises(UnsupportedError, match=r"--auth.*user:password") as error:
