@@ -110,7 +110,7 @@ async def get_job(id: str, request: Request, services: ServicesDep, owner: Owner
     return _told(services, services.ledger.get(id), 200)
 
 
-@router.get("/{id}/result")
+@router.get("/{id}/result", response_model=kinds.Answer)
 async def get_result(id: str, request: Request, services: ServicesDep, owner: Owner) -> Response:
     """What A1111's route would have answered; 409 before the job has ended, and of one that was taken
     back."""

@@ -11,13 +11,15 @@ from typing import Any, Literal, TypeVar
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from sd_runtime.a1111.schemas import Img2ImgRequest, Txt2ImgRequest
-from sd_runtime.a1111.schemas.extras import ExtrasSingleRequest
+from sd_runtime.a1111.schemas import Img2ImgRequest, Txt2ImgRequest, Txt2ImgResponse
+from sd_runtime.a1111.schemas.extras import ExtrasSingleRequest, ExtrasSingleResponse
 from sd_runtime.jobs.job import Job, Outcome
 from sd_runtime.routes import a1111_extras, generation
 from sd_runtime.routes.services import Services
 
 KindName = Literal["txt2img", "img2img", "extras"]
+#: What a job of any kind ends with.
+Answer = Txt2ImgResponse | ExtrasSingleResponse
 AnyBody = TypeVar("AnyBody", bound=BaseModel)
 
 

@@ -78,3 +78,13 @@ async def test_without_authentication_the_schema_asks_for_no_credentials(make_wo
     schema = create_app(make_world(prompt_engine, auth="disabled").services).openapi()
     assert "security" not in schema
     assert "securitySchemes" not in schema["components"]
+
+
+async def test_a_jobs_result_is_told_to_be_what_a1111s_routes_answer(world):
+    schema = create_app(world.services).openapi()
+    of_result = answer_schema(schema, told_at(schema, "get", "/v1/jobs/0123/result"), 200)
+    of_routes = [
+        answer_schema(schema, told_at(schema, "post", f"/sdapi/v1/{name}"), 200)["$ref"]
+        for name in ("txt2img", "extra-single-image")
+    ]
+    assert [each["$ref"] for each in of_result["anyOf"]] == of_routes
