@@ -34,9 +34,8 @@ _BODY_PAUSE_SECONDS = 10.0
 def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
     """The application. The digest of its bearer token is a setting; where that is empty, only loopback
     clients that call this machine by a name of its own may read the state and send wishes."""
-    state, settings = services.state, services.settings
+    settings = services.settings
     credentials = CredentialFiles(settings.auth_dir) if settings.auth == "required" else None
-    inventory = Inventory(services.library)
     app = FastAPI(
         title="Stable Diffusion runtime, management", version=__version__, docs_url=None, redoc_url=None
     )
@@ -45,6 +44,14 @@ def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
         app.add_middleware(KnownHosts)
     app.add_middleware(LastResort)
     errors.install(app)
+    _answer_probes(app, services, credentials)
+    _answer_the_operator(app, services, switcher, credentials)
+    return app
+
+
+def _answer_probes(app: FastAPI, services: Services, credentials: CredentialFiles | None) -> None:
+    """Of the kubelet and of Prometheus, who ask without a token."""
+    state = services.state
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -71,6 +78,12 @@ def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
         """The process's metrics."""
         return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+
+def _answer_the_operator(
+    app: FastAPI, services: Services, switcher: Switcher, credentials: CredentialFiles | None
+) -> None:
+    settings, inventory = services.settings, Inventory(services.library)
+
     @app.get("/v1/state")
     async def get_state(request: Request) -> Response:
         """What is served, what is wished, what lies on the volumes."""
@@ -90,8 +103,6 @@ def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
         to_do = switcher.accept(update.wish(), generation=update.generation)
         told = await _whole_state(services, credentials, inventory)
         return JSONResponse(told, status_code=202 if to_do else 200)
-
-    return app
 
 
 async def _whole_state(

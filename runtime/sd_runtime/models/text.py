@@ -61,10 +61,8 @@ class TextEncoder(Protocol):
         ...
 
 
-class ClipEncoder:
-    """SD15: CLIP's text model; states without the last `clip_skip - 1` layers, then the final norm."""
-
-    zeroes_empty_negative = False
+class _OneNetwork:
+    """What encoders of a single text model have in common."""
 
     def __init__(self, network: Any) -> None:
         self.network = network
@@ -79,6 +77,12 @@ class ClipEncoder:
         """Of the one encoder."""
         return (_width(self.network),)
 
+
+class ClipEncoder(_OneNetwork):
+    """SD15: CLIP's text model; states without the last `clip_skip - 1` layers, then the final norm."""
+
+    zeroes_empty_negative = False
+
     def encode(
         self, tokens: Sequence[Sequence[int]], clip_skip: int, placed: Sequence[Placed] = ()
     ) -> TextStates:
@@ -90,7 +94,7 @@ class ClipEncoder:
         return TextStates((_normed(self.network, output, clip_skip),), None)
 
 
-class OpenClipEncoder:
+class OpenClipEncoder(_OneNetwork):
     """SD2: OpenCLIP's text model; the states before its last layer, then the final norm.
 
     CLIP skip does not apply: the family fixes the layer (A1111 ignores it there, too).
@@ -100,18 +104,8 @@ class OpenClipEncoder:
 
     def __init__(self, network: Any, *, has_last_layer: bool = True) -> None:
         """`has_last_layer`: whether the layer that is never used is there; diffusers leaves it out."""
-        self.network = network
+        super().__init__(network)
         self._skip = 2 if has_last_layer else 1
-
-    @property
-    def layers(self) -> int:
-        """The layers of the text model."""
-        return int(self.network.config.num_hidden_layers)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Of the one encoder."""
-        return (_width(self.network),)
 
     def encode(
         self, tokens: Sequence[Sequence[int]], clip_skip: int, placed: Sequence[Placed] = ()
@@ -152,26 +146,13 @@ class ClipPairEncoder:
         return TextStates((first, *second.states), second.pooled)
 
 
-class PooledEncoder:
+class PooledEncoder(_OneNetwork):
     """SDXL's refiner: the last but one states of OpenCLIP alone, no norm, and its pooled vector.
 
     CLIP skip does not apply: the family fixes the layer (A1111 ignores it there, too).
     """
 
     zeroes_empty_negative = True
-
-    def __init__(self, network: Any) -> None:
-        self.network = network
-
-    @property
-    def layers(self) -> int:
-        """The layers of the text model."""
-        return int(self.network.config.num_hidden_layers)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Of the one encoder."""
-        return (_width(self.network),)
 
     def encode(
         self, tokens: Sequence[Sequence[int]], clip_skip: int, placed: Sequence[Placed] = ()
