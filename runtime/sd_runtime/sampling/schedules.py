@@ -28,8 +28,9 @@ LEAST_GAP = 1e-4
 #: Levels optimised per family (Sabour et al. 2024, arXiv:2404.14507; published at
 #: https://research.nvidia.com/labs/toronto-ai/AlignYourSteps/howto.html).
 ALIGN_YOUR_STEPS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
-_LIKE_SDXL = ("SDXL", "SDXLRefiner")
 ALIGN_YOUR_STEPS_SDXL = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029)
+#: Families that take those, as in A1111: they go on with each other's latents.
+_LIKE_SDXL = ("SDXL", "SDXLRefiner")
 
 Floats = npt.NDArray[np.float64]
 
@@ -116,8 +117,8 @@ def kl_optimal(steps: int, scope: Scope) -> Floats:
 
 
 def align_your_steps(steps: int, scope: Scope) -> Floats:
-    """The published levels; between them log(sigma) is linear. Only SD15's and SDXL's were ever found: other
-    families take SD15's, as in A1111."""
+    """The published levels; between them log(sigma) is linear. Only SD15's and SDXL's were ever found:
+    SDXL's refiner takes SDXL's, other families SD15's, as in A1111."""
     levels = ALIGN_YOUR_STEPS_SDXL if scope.family in _LIKE_SDXL else ALIGN_YOUR_STEPS
     places = np.linspace(0, 1, len(levels))
     return np.exp(np.interp(np.linspace(0, 1, steps), places, np.log(levels)))

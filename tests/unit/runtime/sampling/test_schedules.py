@@ -109,7 +109,9 @@ def test_kl_optimal_is_evenly_spaced_in_arctan(discrete: DiscreteSchedule) -> No
     assert np.diff(angles) == pytest.approx((np.arctan(discrete.sigma_min) - angles[0]) / 10)
 
 
-@pytest.mark.parametrize(("family", "second"), [("SD15", 6.475), ("SD21", 6.475), ("SDXL", 6.315)])
+@pytest.mark.parametrize(
+    ("family", "second"), [("SD15", 6.475), ("SD21", 6.475), ("SDXL", 6.315), ("SDXLRefiner", 6.315)]
+)
 def test_align_your_steps_takes_the_published_levels_of_the_family(
     discrete: DiscreteSchedule, family: str, second: float
 ) -> None:
