@@ -4,11 +4,17 @@ import io
 import json
 import pickle as pickling
 import struct
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
+from sd_modelfiles import header
+
+# Makes tensor_names.py importable.
+sys.path.append(str(Path(__file__).parent))
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -151,3 +157,9 @@ def pickle() -> Opcodes:
 @pytest.fixture
 def archive() -> Callable[..., bytes]:
     return zipped
+
+
+@pytest.fixture
+def read(write, make):
+    """The header of a file with such tensors."""
+    return lambda shapes, metadata=None: header.read(write(make(shapes, metadata)))

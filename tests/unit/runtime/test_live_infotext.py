@@ -14,16 +14,12 @@ import httpx
 import numpy as np
 import pytest
 import pytest_asyncio
+from live_server import serving
 from PIL import Image
 
-from sd_runtime import process
-from sd_runtime.app import create_app
-from sd_runtime.engine.loop import Engine
 from sd_runtime.health import Health
-from sd_runtime.metrics import Metrics
 from sd_runtime.sampling import SAMPLERS
 from sd_runtime.settings import Settings
-from sd_runtime.switching import Switcher, wish_at_start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,20 +49,11 @@ async def users(checkpoint_file: Path, tmp_path_factory: pytest.TempPathFactory)
         output_dir=root / "outputs",
         device="cpu",
     )
-    library, metrics = process.make_library(settings), Metrics()
-    engine = Engine(process.engine_settings(settings), library, metrics)
-    services = process.make_services(settings, library=library, engine=engine, metrics=metrics)
-    switcher = Switcher(services, engine)
-    wish_at_start(switcher, settings)
-    following = asyncio.create_task(switcher.run())
-    door = httpx.ASGITransport(app=create_app(services))
-    async with httpx.AsyncClient(transport=door, base_url="http://[::1]") as client:
+    async with serving(settings) as live:
         async with asyncio.timeout(WAIT):
-            while services.state.health is not Health.READY:
+            while live.services.state.health is not Health.READY:
                 await asyncio.sleep(0.01)
-        yield client
-        following.cancel()
-        await asyncio.to_thread(engine.close)
+        yield live.users
 
 
 async def made(users: httpx.AsyncClient, body: dict[str, Any]) -> tuple[Any, str]:

@@ -16,16 +16,12 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from live_server import serving
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from sd_runtime import process
-from sd_runtime.app import create_app
-from sd_runtime.engine.loop import Engine
-from sd_runtime.management import create_management_app
 from sd_runtime.metrics import Metrics
 from sd_runtime.settings import Settings
-from sd_runtime.switching import Switcher, wish_at_start
 
 WAIT = 60.0
 REQUEST = {"prompt": "a red cat", "width": 64, "height": 64, "steps": 6, "seed": 1}
@@ -108,22 +104,10 @@ async def server(bundle: Path, tmp_path: Path) -> AsyncIterator[Server]:
         output_dir=tmp_path / "outputs",
         device="cpu",
     )
-    library, metrics = process.make_library(settings), Metrics()
-    engine = Engine(process.engine_settings(settings), library, metrics)
-    services = process.make_services(settings, library=library, engine=engine, metrics=metrics)
-    switcher = Switcher(services, engine, sleep=hasty_sleep)
-    wish_at_start(switcher, settings)
-    following = asyncio.create_task(switcher.run())
-    doors = (create_app(services), create_management_app(services, switcher))
-    users, operator = (
-        httpx.AsyncClient(transport=httpx.ASGITransport(app=door), base_url="http://[::1]") for door in doors
-    )
-    async with users, operator:
-        made = Server(users, operator, bundle, services.metrics)
+    async with serving(settings, sleep=hasty_sleep) as live:
+        made = Server(live.users, live.operator, bundle, live.services.metrics)
         assert (await made.settled())["health"] == "Ready"
         yield made
-        following.cancel()
-        await asyncio.to_thread(engine.close)
 
 
 async def test_under_requests_that_never_cease_no_picture_is_lost_and_each_is_of_the_model_it_names(

@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from sd_runtime.models.network import Model
 
 
-@pytest.fixture
-def bench(checkpoint_file: Path) -> Iterator[Bench]:
-    with running(checkpoint_file) as bench:
-        yield bench
-
-
 def test_without_a_checkpoint_a_request_is_refused_and_a_bad_file_leaves_none() -> None:
     engine = Engine(settings(), Library(()), RecordingObserver())
     engine.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from sd_runtime.models.network import Model
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
-
-
-@pytest.fixture
-def bench(checkpoint_file: Path) -> Iterator[Bench]:
-    with running(checkpoint_file) as bench:
-        yield bench
 
 
 class Asking:

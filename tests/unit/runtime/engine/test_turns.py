@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from engine_bench import WAIT, Bench, picture, running
+from engine_bench import WAIT, Bench, picture
 
 from sd_runtime.engine.work import Decode, Encode, EncodeImage, Made, OnStep, TaskRun, Upscale
 from sd_runtime.errors import Cancelled
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from sd_runtime.models.network import Model
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
-
-
-@pytest.fixture
-def bench(checkpoint_file: Path) -> Iterator[Bench]:
-    with running(checkpoint_file) as bench:
-        yield bench
 
 
 class Enlarging:

@@ -5,9 +5,11 @@ import base64
 import io
 import json
 
+import httpx
 import pytest
 from PIL import Image
 
+from sd_runtime.app import create_app
 from sd_runtime.errors import GenerationError
 from sd_runtime.serving import drain
 
@@ -330,16 +332,33 @@ def events_of(text):
     ]
 
 
+class Overheard:
+    """An application, and what it has sent so far."""
+
+    def __init__(self, app):
+        self.app = app
+        self.sent = b""
+
+    async def __call__(self, scope, receive, send):
+        async def note(message):
+            self.sent += message.get("body", b"")
+            await send(message)
+
+        await self.app(scope, receive, note)
+
+
 async def test_events_tell_of_a_job_to_its_end(client, world, until):
     job = await hand_in(client, world, until)
-    watching = asyncio.create_task(client.get(f"{JOBS}/{job['id']}/events"))
-    await asyncio.sleep(0.05)
-    world.engine.tickets[0].step(1)
-    await asyncio.sleep(0.7)
-    world.engine.tickets[0].step(3)
-    await asyncio.sleep(0.7)
-    world.engine.tickets[0].finish()
-    response = await watching
+    app = Overheard(create_app(world.services))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sd", auth=client.auth) as watcher:
+        watching = asyncio.create_task(watcher.get(f"{JOBS}/{job['id']}/events"))
+        for number, step in enumerate((1, 3), 1):
+            await until(lambda: app.sent.count(b"event: ") == number)  # noqa: B023 - awaited at once
+            world.engine.tickets[0].step(step)
+        await until(lambda: app.sent.count(b"event: ") == 3)
+        world.engine.tickets[0].finish()
+        response = await watching
     assert response.headers["content-type"].startswith("text/event-stream")
     told = [(name, status["state"], status["step"]) for name, status in events_of(response.text)]
     assert told == [
