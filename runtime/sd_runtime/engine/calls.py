@@ -61,14 +61,16 @@ class Calls:
         answers, or that they failed."""
         kind = (model.loaded.path, batching.kind_of(waiting[0].work))
         limit = self._pace.limit(kind) if self._settings.measured_batch else self._settings.max_batch
-        picked = batching.choose([each.work for each in waiting], limit, rows_limit=self._guard.rows(kind))
+        most = self._guard.rows(kind)
+        picked = batching.choose([each.work for each in waiting], limit, rows_limit=most)
         batch = [waiting[i] for i in picked]
-        self._evaluate(model, kind, batch)
+        self._evaluate(model, kind, batch, most)
         return [each.job for each in batch]
 
-    def _evaluate(self, model: Model, kind: Hashable, batch: Sequence[Asking]) -> None:
-        """Call the network; if that fails, again in halves, so that only who cannot be served alone fails."""
-        rows, most = batching.rows([each.work for each in batch]), self._guard.rows(kind)
+    def _evaluate(self, model: Model, kind: Hashable, batch: Sequence[Asking], most: int | None) -> None:
+        """Call the network; if that fails, again in halves, so that only who cannot be served alone fails.
+        `most` rows are known to fit."""
+        rows = batching.rows([each.work for each in batch])
         # One whose own texts are known not to fit into one call has them in several from the start.
         at_once = most if len(batch) == 1 and most is not None and most < rows else None
         failure = self._try(model, kind, batch, rows_at_once=at_once)
@@ -80,8 +82,8 @@ class Calls:
             logger.warning(
                 "a network call for %d evaluations failed, trying in halves: %s", len(batch), failure.error
             )
-            self._evaluate(model, kind, batch[: len(batch) // 2])
-            self._evaluate(model, kind, batch[len(batch) // 2 :])
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                self._evaluate(model, kind, half, self._guard.rows(kind))
             return
         if failure.ran_out:
             # The last resort for one that is too large for the device: its texts one after the other.
