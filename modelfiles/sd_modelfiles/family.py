@@ -24,6 +24,15 @@ class Family(StrEnum):
     SDXL_REFINER = "SDXLRefiner"
 
 
+#: Families that were trained on the same latents.
+_LATENTS = ({Family.SD15, Family.SD21}, {Family.SDXL, Family.SDXL_REFINER})
+
+
+def share_latents(one: Family, other: Family) -> bool:
+    """Whether one can go on with a picture that the other began, without decoding it."""
+    return any({one, other} <= each for each in _LATENTS)
+
+
 class FamilyUnknown(Exception):
     """The file is of no known family; the message says what was seen."""
 

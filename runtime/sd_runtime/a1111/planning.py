@@ -6,7 +6,7 @@ Pure but for the names of model files, which it looks up.
 from dataclasses import dataclass, replace
 from random import Random
 
-from sd_runtime.a1111 import fields, pictures, sampler_names, scripts, second_pass
+from sd_runtime.a1111 import fields, pictures, sampler_names, scripts, second_pass, upscalers
 from sd_runtime.a1111.checkpoints import Checkpoint
 from sd_runtime.a1111.limits import Limits
 from sd_runtime.a1111.option_values import Values
@@ -51,6 +51,7 @@ def plan(request: GenerationRequest, inputs: Inputs, around: Surroundings) -> Pl
     second = None
     if isinstance(request, Txt2ImgRequest):
         second = second_pass.decide(request, choice, options=options, stock=stock, limits=around.limits)
+    _judge_families(stock, used, refiner, second)
     batch_size = _batch_size(request, inputs)
     _judge_size(request, second, batch_size, around.limits)
     words, second_words = _words(request, around, second)
@@ -83,6 +84,18 @@ def in_clients_words(error: Exception) -> Exception:
     if isinstance(error, UnsupportedError) and error.field in _CLIENTS_NAMES:
         return UnsupportedError(_CLIENTS_NAMES[error.field], error.value, error.allowed)
     return error
+
+
+def _judge_families(
+    stock: Stock, used: Checkpoint | None, refiner: Checkpoint | None, second: SecondPass | None
+) -> None:
+    """The checkpoints that go on with latents of others; a second pass over pixels may have any."""
+    if second is not None and second.checkpoint is not None:
+        if second.upscaler.path is None and second.upscaler.name in upscalers.LATENT_MODES:
+            stock.demand_shared_latents("hr_checkpoint_name", second.checkpoint, used)
+        used = second.checkpoint
+    if refiner is not None:
+        stock.demand_shared_latents("refiner_checkpoint", refiner, used)
 
 
 def _batch_size(request: GenerationRequest, inputs: Inputs) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sd_modelfiles.family import share_latents
 from sd_modelfiles.kinds import ModelType
 from sd_runtime.a1111 import upscalers
 from sd_runtime.a1111.checkpoints import Checkpoint, Shelf, find
@@ -52,6 +53,16 @@ class Stock:
         if name is None or name.strip().lower() in (*_NO_FILE, *(word.lower() for word in words)):
             return None
         return self.checkpoint(field, name)
+
+    def demand_shared_latents(self, field: str, checkpoint: Checkpoint, before: Checkpoint | None) -> None:
+        """Of a checkpoint that is to go on with latents of the one before it: refuses a family that takes
+        them for something else, before one is loaded in place of the other. What their headers do not show is
+        found out when they are."""
+        own = self.library.family(checkpoint.path)
+        other = self.library.family(before.path) if before else None
+        if before is not None and own and other and not share_latents(own, other):
+            allowed = f"checkpoints with the latents of {before.stem}, as {other} has them"
+            raise UnsupportedError(field, f"{checkpoint.stem} ({own})", allowed)
 
     def vae(self, name: str, checkpoint: Checkpoint | None) -> ModelFile | None:
         """The VAE that the option means for a checkpoint; None: the checkpoint's own.

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sd_modelfiles import header, kinds, manifest, place
+from sd_modelfiles.family import Family, FamilyUnknown, detect
+from sd_modelfiles.header import Header
 from sd_modelfiles.kinds import ModelType
 from sd_runtime.models.digests import DigestCache, FileKey, key_of
 from sd_runtime.models.faults import Faults
@@ -125,6 +127,11 @@ class Library:
         head = self._headers.read(file.path)
         return head.metadata if head else {}
 
+    def family(self, checkpoint: Path) -> Family | None:
+        """Of a checkpoint's safetensors file, as its header shows it; None of others and unreadable ones."""
+        head = self._headers.read(checkpoint)
+        return head.family if head else None
+
     def sha256(self, file: ModelFile) -> str:
         """The digest of a file's bytes, reading it if need be; raises `CheckpointUnavailable`. Of a folder:
         of the list of its weight files and their digests."""
@@ -175,6 +182,8 @@ class _Head:
     type: ModelType | None
     metadata: Mapping[str, str]
     data_start: int
+    #: Of a checkpoint.
+    family: Family | None
 
 
 class _Headers:
@@ -206,7 +215,14 @@ def _head(path: Path) -> _Head | None:
         head = header.read(path)
     except (OSError, header.HeaderError):
         return None
-    return _Head(kinds.recognise(head), head.metadata, head.data_start)
+    return _Head(kinds.recognise(head), head.metadata, head.data_start, _family(head))
+
+
+def _family(head: Header) -> Family | None:
+    try:
+        return detect(head)
+    except FamilyUnknown:
+        return None
 
 
 class _Shelf:

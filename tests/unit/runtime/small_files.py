@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 
+from sd_modelfiles.family import Family
 from sd_modelfiles.kinds import ModelType
 
 #: Tensors by which each type is recognised; an upscaler has no layout of its own.
@@ -21,6 +22,33 @@ SHAPES: Mapping[ModelType, Mapping[str, Sequence[int]]] = {
     ModelType.TEXTUAL_INVERSION: {"emb_params": [1, 768]},
     ModelType.UPSCALER: {"conv_first.weight": [1, 3, 1, 1]},
 }
+
+
+#: Tensors by which the family of a checkpoint is recognised, beside its autoencoder's.
+_CROSS_ATTENTION = "model.diffusion_model.input_blocks.{}.1.transformer_blocks.0.attn2.to_k.weight"
+FAMILIES: Mapping[Family, Mapping[str, Sequence[int]]] = {
+    Family.SD15: {
+        _CROSS_ATTENTION.format(1): [1, 768],
+        "cond_stage_model.transformer.text_model.final_layer_norm.weight": [1],
+    },
+    Family.SD21: {
+        _CROSS_ATTENTION.format(1): [1, 1024],
+        "cond_stage_model.model.ln_final.weight": [1],
+    },
+    Family.SDXL: {
+        _CROSS_ATTENTION.format(4): [1, 2048],
+        "conditioner.embedders.1.model.ln_final.weight": [1],
+    },
+    Family.SDXL_REFINER: {
+        _CROSS_ATTENTION.format(4): [1, 1280],
+        "conditioner.embedders.0.model.ln_final.weight": [1],
+    },
+}
+
+
+def checkpoint(family: Family) -> bytes:
+    """A safetensors checkpoint of this family."""
+    return safetensors({**FAMILIES[family], "first_stage_model.encoder.conv_in.weight": [1, 3, 1, 1]})
 
 
 def of(model_type: ModelType, metadata: Mapping[str, str] | None = None) -> bytes:

@@ -5,7 +5,9 @@ import time
 
 import numpy as np
 import pytest
+import small_files
 
+from sd_modelfiles.family import Family
 from sd_modelfiles.kinds import ModelType
 from sd_runtime.a1111.limits import Limits
 from sd_runtime.a1111.planning import in_clients_words
@@ -267,6 +269,51 @@ def test_a_checkpoint_that_is_used_anyway_is_not_changed_to(desk):
 def test_a_refiner_that_is_not_here_is_refused_with_the_checkpoints_that_are(desk):
     with pytest.raises(UnsupportedError, match=r"refiner_checkpoint: 'fine'.*shapes"):
         desk.txt2img(**SMALL, refiner_checkpoint="fine")
+
+
+@pytest.mark.parametrize(
+    ("served", "further", "goes_on"),
+    [
+        (Family.SD15, Family.SD15, True),
+        (Family.SD15, Family.SD21, True),
+        (Family.SDXL, Family.SDXL_REFINER, True),
+        (Family.SDXL_REFINER, Family.SDXL, True),
+        (Family.SDXL, Family.SD15, False),
+        (Family.SD21, Family.SDXL_REFINER, False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("refiner_checkpoint", {"refiner_switch_at": 0.5}),
+        ("hr_checkpoint_name", {"enable_hr": True, "hr_upscaler": "Latent"}),
+    ],
+)
+def test_a_checkpoint_that_cannot_go_on_with_the_latents_is_refused_before_it_is_loaded(
+    desk, served, further, goes_on, field, fields
+):
+    desk.served.path.write_bytes(small_files.checkpoint(served))
+    desk.put(ModelType.CHECKPOINT, "other.safetensors").write_bytes(small_files.checkpoint(further))
+    body = {**SMALL, **fields, field: "other"}
+    if goes_on:
+        desk.txt2img(**body)
+    else:
+        says = (
+            rf"{field}: 'other \({further}\)'.*checkpoints with the latents of shapes, as {served} has them"
+        )
+        with pytest.raises(UnsupportedError, match=says):
+            desk.txt2img(**body)
+
+
+def test_a_second_pass_over_pixels_may_have_a_checkpoint_of_any_family_and_its_refiner_follows_that(desk):
+    desk.served.path.write_bytes(small_files.checkpoint(Family.SD15))
+    for name, family in {"xl": Family.SDXL, "refiner": Family.SDXL_REFINER}.items():
+        path = desk.put(ModelType.CHECKPOINT, f"{name}.safetensors")
+        path.write_bytes(small_files.checkpoint(family))
+    body = {"enable_hr": True, "hr_upscaler": "Lanczos", "refiner_switch_at": 0.5}
+    desk.txt2img(**SMALL, **body, hr_checkpoint_name="xl", refiner_checkpoint="refiner")
+    with pytest.raises(UnsupportedError, match=r"refiner_checkpoint.*as SD15 has them"):
+        desk.txt2img(**SMALL, **body, refiner_checkpoint="refiner")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from demo.export import ldm_keys
+from sd_modelfiles.family import share_latents
 from sd_runtime.errors import CheckpointError
-from sd_runtime.models import layout
+from sd_runtime.models import blueprint, layout
 
 SD15 = layout.Conventions(unet_heads=8, unet_head_width=None, latent_scale=0.18215)
 SD15_UNET = {
@@ -108,3 +110,9 @@ def test_a_tensor_that_the_configuration_needs_is_named_when_missing(name: str) 
     del shapes[name]
     with pytest.raises(CheckpointError, match=f"'{name}' is missing"):
         layout.unet_config(shapes, SD15)
+
+
+def test_families_share_latents_where_they_are_scaled_alike() -> None:
+    for one, other in itertools.product(blueprint.CONVENTIONS, repeat=2):
+        scales = {blueprint.CONVENTIONS[each].latent_scale for each in (one, other)}
+        assert share_latents(one, other) is (len(scales) == 1)
