@@ -32,15 +32,20 @@ install: ## Cluster, images, chart and the demo's model hub
 	@hack/install
 
 # --- build ------------------------------------------------------------------------------------------------------
-.PHONY: images crds lock docs
+.PHONY: images crds charts manifests lock docs site
 images: ## Build the container images with buildah
 	@images/build
 crds: .venv ## Generate crds/ from the Python models, and the chart's copy
 	@$(PYTHON) -m sd_operator.api.crds crds
 	@rm -rf charts/sd-operator/files/crds && mkdir -p charts/sd-operator/files && cp -r crds charts/sd-operator/files/crds
-docs: .venv ## Generate docs/a1111-compatibility.md and docs/conditions.md from the code's tables
-	@$(PYTHON) -m sd_runtime.a1111.compatibility > docs/a1111-compatibility.md
-	@$(PYTHON) -m sd_operator.api.reasons > docs/conditions.md
+charts: .venv ## Generate each chart's README and schema from its values.yaml
+	@hack/charts
+manifests: .venv ## Generate kustomize/ and Argo CD's settings from the chart and the Lua scripts
+	@$(PYTHON) -m hack.manifests
+docs: .venv ## Generate the pages of docs/ that are made from code and charts
+	@$(PYTHON) -m docs.generate
+site: .venv ## The documentation as a site, in build/site; fails on any warning
+	@$(PYTHON) -m sphinx -q -n -W --keep-going -j auto -c docs -d build/site-doctrees . build/site
 lock: ## Compile requirements/*.txt from pyproject.toml
 	@hack/lock
 
@@ -62,10 +67,12 @@ check: .venv ## Format, lint, types, layers, generated files
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m sd_operator.api.crds --check crds && diff -r crds charts/sd-operator/files/crds
-	@$(PYTHON) -m sd_runtime.a1111.compatibility | diff - docs/a1111-compatibility.md
-	@$(PYTHON) -m sd_operator.api.reasons | diff - docs/conditions.md
+	@hack/charts --check
+	@$(PYTHON) -m hack.manifests --check
+	@$(PYTHON) -m docs.generate --check
 unit: .venv ## Unit tests (minutes)
-	@OMP_NUM_THREADS=2 $(PYTHON) -m pytest tests/unit
+	@# Without places within lines: to find them, tracebacks parse source, which Python before 3.11.8 cannot in two threads.
+	@OMP_NUM_THREADS=2 PYTHONNODEBUGRANGES=1 $(PYTHON) -m pytest tests/unit
 demo-test: .venv ## The demo's models do what their cards say, and every step that makes them still runs (minutes)
 	@$(PYTHON) -m pytest tests/demo
 localkube-unit: ## Unit tests of the local cluster's Go code
@@ -85,8 +92,16 @@ test-soak: .venv ## What takes longer: the local cluster's life, an operator at 
 test-gpu: .venv ## What only a GPU can show, on a machine that has one; fails without (about 5 minutes on an H200)
 	@$(PYTHON) -m pytest tests/gpu
 
+# --- release ----------------------------------------------------------------------------------------------------
+.PHONY: release
+# The images that it builds say the commit.
+release: export REVISION = $(shell git rev-parse HEAD)
+release: .venv images ## Everything that a release publishes, into build/release; refuses what is not committed, told and of one version
+	@rm -rf build/sbom && images/sbom >/dev/null
+	@$(PYTHON) -m hack.release --sbom build/sbom
+
 # --- measure ----------------------------------------------------------------------------------------------------
-.PHONY: bench-scale bench-fetch bench-runtime bench-samplers
+.PHONY: bench-scale bench-fetch bench-runtime bench-samplers bench-plugins bench-page
 bench-fetch: .venv ## A file of SIZE=8GiB by the fetcher, by curl and by huggingface_hub; the cost of a resume
 	@$(PYTHON) -m benchmarks.fetch --size $(or $(SIZE),8GiB)
 bench-scale: .venv cluster-up ## Time, cost and writes of COUNT=1000 instances on fake nodes, beside a bare script
@@ -95,3 +110,7 @@ bench-runtime: .venv ## The runtime beside its alternatives; PARTS=overhead,pair
 	@$(PYTHON) -m benchmarks.runtime $(if $(PARTS),--parts $(PARTS))
 bench-samplers: .venv ## Every sampler with every schedule, judged; fails where one is far below the best
 	@$(PYTHON) -m benchmarks.samplers
+bench-plugins: .venv ## Every module of every plugin at 512 px, over its socket and as a function; what the contract adds; image sizes
+	@SD_POSE_MODELS=$$(hack/pose-models) $(PYTHON) -m benchmarks.plugins
+bench-page: .venv ## From opening the page to the first picture, in Chromium, beside the same by the API
+	@$(PYTHON) -m benchmarks.page

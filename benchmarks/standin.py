@@ -90,6 +90,7 @@ class Pod:
                 "error": error,
             },
             "optionErrors": [],
+            "plugins": [],
             "startup": {"loadSeconds": 0.1, "warmUpSeconds": 0.1} if in_effect else None,
             "draining": False,
         }

@@ -1,6 +1,6 @@
-"""`make demo` and `make demo-down`: from an empty machine to a picture, and back.
+"""`make demo` and `make demo-down`: from an empty machine to pictures, and back.
 
-    python3 demo/run.py up | down | picture PROMPT FILE
+    python3 demo/run.py up | down | picture PROMPT FILE [LIKE]
 
 Drives the same commands a user would type (hack/install, kubectl, an HTTP request); needs only
 Python's standard library. It knows nothing of how the cluster or the images are made.
@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STATE = ROOT / "build" / "demo"
 NAMESPACE, INSTANCE, BUNDLE, PORT = "sd-demo", "shapes", "shapes", 7860
 PROMPT = "a large red circle on a white background"
+OTHER_PROMPT = "a large blue circle on a gray background"
 READY_SECONDS = 600
 # An operator that was just replaced first has to look again at what its predecessor gave up.
 STALLED_SECONDS = 20
@@ -131,18 +132,33 @@ def credentials() -> tuple[str, str]:
     return (base64.b64decode(data["username"]).decode(), base64.b64decode(data["password"]).decode())
 
 
-def picture(address: str, *, prompt: str, target: pathlib.Path) -> None:
-    """Asks A1111's txt2img for the prompt and writes the PNG."""
-    user, password = credentials()
-    body = {
+def picture(
+    address: str, *, prompt: str, target: pathlib.Path, like: pathlib.Path | None = None, seed: int = 1
+) -> None:
+    """Asks A1111's txt2img for the prompt and writes the PNG; with the outlines of the picture `like`."""
+    body: dict[str, object] = {
         "prompt": prompt,
         "steps": 20,
         "cfg_scale": 3,
         "width": 64,
         "height": 64,
-        "seed": 1,
+        "seed": seed,
         "sampler_name": "Euler a",
     }
+    if like is not None:
+        unit = {
+            "module": "canny",
+            "model": "demo-canny",
+            "image": base64.b64encode(like.read_bytes()).decode(),
+            "pixel_perfect": True,
+        }
+        body["alwayson_scripts"] = {"controlnet": {"args": [{"enabled": True} | unit]}}
+    target.write_bytes(base64.b64decode(txt2img(address, body)[0]))
+
+
+def txt2img(address: str, body: dict[str, object]) -> list[str]:
+    """The answer's pictures, as base64."""
+    user, password = credentials()
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     request = urllib.request.Request(
         f"{address}/sdapi/v1/txt2img",
@@ -151,12 +167,12 @@ def picture(address: str, *, prompt: str, target: pathlib.Path) -> None:
     )
     try:
         with urllib.request.urlopen(request, timeout=300) as response:
-            answer = json.load(response)
+            images: list[str] = json.load(response)["images"]
     except urllib.error.HTTPError as error:
         raise DemoError(
             f"txt2img answered {error.code}: {error.read().decode(errors='replace')[:500]}"
         ) from error
-    target.write_bytes(base64.b64decode(answer["images"][0]))
+    return images
 
 
 def step(title: str) -> None:
@@ -177,16 +193,21 @@ def up() -> None:
     address = service_address()
     target = STATE / "picture.png"
     picture(address, prompt=PROMPT, target=target)
+    step(f"its outlines again, by ControlNet: “{OTHER_PROMPT}”")
+    controlled = STATE / "controlnet.png"
+    picture(address, prompt=OTHER_PROMPT, target=controlled, like=target, seed=2)
     user, password = credentials()
     print(f"""
-  address      {address}   (its API: {address}/openapi.json)
+  page         {address}/   (draw at 64x64, CFG scale 3; its API: {address}/openapi.json)
   credentials  {user} / {password}
-  picture      {target.relative_to(ROOT)}
+  pictures     {target.relative_to(ROOT)}, {controlled.relative_to(ROOT)}
   took         {(time.monotonic() - began) / 60:.1f} minutes
 
 Try next:
   curl -su {user}:{password} {address}/sdapi/v1/sd-models
   python3 demo/run.py picture "a small blue star on a black background" star.png
+  python3 demo/run.py picture "a small red star on a white background" red.png star.png  # its outlines
+  curl -su {user}:{password} {address}/controlnet/module_list
   hack/cluster kubectl -n {NAMESPACE} scale sdinstance/{INSTANCE} --replicas=2
   make demo-down
 """)
@@ -203,9 +224,10 @@ def down() -> None:
         ["delete", "namespace", NAMESPACE, "--ignore-not-found"],
     ):
         kubectl(*arguments)
-    subprocess.run(
-        ["hack/cluster", "helm", "uninstall", "sd-operator", "-n", "sd-operator"], cwd=ROOT, check=True
-    )
+    for release in ("sd-plugin-basic", "sd-plugin-openpose", "sd-operator"):
+        subprocess.run(
+            ["hack/cluster", "helm", "uninstall", release, "-n", "sd-operator"], cwd=ROOT, check=True
+        )
 
 
 def main() -> None:
@@ -215,10 +237,11 @@ def main() -> None:
                 up()
             case ["down"]:
                 down()
-            case ["picture", prompt, target]:
-                picture(service_address(), prompt=prompt, target=pathlib.Path(target))
+            case ["picture", prompt, target, *like] if len(like) <= 1:
+                source = pathlib.Path(like[0]) if like else None
+                picture(service_address(), prompt=prompt, target=pathlib.Path(target), like=source)
             case _:
-                sys.exit("usage: python3 demo/run.py up | down | picture PROMPT FILE")
+                sys.exit("usage: python3 demo/run.py up | down | picture PROMPT FILE [LIKE]")
     except DemoError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:

@@ -11,6 +11,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +41,9 @@ def measure() -> Section:
         with rig.engine(root / rig.CHECKPOINT, root=root, calls=rig.Calls()) as engine:
             request = rig.picture(steps=1, sampler="Euler", scheduler="automatic")
             inside = _timed(lambda: rig.wait([engine.submit(request)]))
-        port = _free_port()
-        server = _start(root, port)
-        try:
-            base = f"http://127.0.0.1:{port}"
-            _until_ready(base, server)
+        with serving(root) as base:
             listing = _timed(lambda: _get(f"{base}/sdapi/v1/samplers"))
             whole = _timed(lambda: _post(f"{base}/sdapi/v1/txt2img", BODY))
-        finally:
-            server.terminate()
-            server.wait(30)
     rows = [
         ("the picture, from the engine", f"{inside:.1f} ms"),
         ("POST /sdapi/v1/txt2img", f"{whole:.1f} ms"),
@@ -56,6 +51,20 @@ def measure() -> Section:
         ("GET /sdapi/v1/samplers", f"{listing:.1f} ms"),
     ]
     return Section("A request over HTTP, 64x64, one step", ("what", "median"), rows, f"Median of {REPEATS}.")
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[str]:
+    """The address of a server of the models below `root`, which has made a picture."""
+    port = _free_port()
+    server = _start(root, port)
+    try:
+        base = f"http://127.0.0.1:{port}"
+        _until_ready(base, server)
+        yield base
+    finally:
+        server.terminate()
+        server.wait(30)
 
 
 def _timed(call: Any) -> float:

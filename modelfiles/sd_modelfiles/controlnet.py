@@ -16,6 +16,15 @@ CONTROLNET, CONTROL_LORA, LLLITE, T2I_ADAPTER, IP_ADAPTER, TRANSFORMER = (
     "of a transformer",
 )
 
+#: Kinds of ControlNet that are no network of their own for one kind of map.
+UNION, DIFFERENCE = "ControlNet-Union", "difference from its checkpoint"
+
+_PREFIX = "control_model."
+#: Of the formats that safetensors files may have, those of weights.
+_NUMBERS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+#: Of the layers of a ControlNet, those that have weights alone.
+_WITHOUT_BIAS = (".to_q", ".to_k", ".to_v")
+
 _T2I = re.compile(r"(?:adapter\.)?body\.\d+\.(?:(?:resnets|body)\.\d+\.)?block1\.weight")
 _KEYS = re.compile(r"\.attn2\.to_k\.(?:weight|down)|\.to_k_ip\.weight")
 _RANKED = re.compile(r"\.to_k\.down")
@@ -40,6 +49,39 @@ def variant(header: Header) -> str | None:
         elif _T2I.fullmatch(name) or name == "style_embedding":
             found = T2I_ADAPTER
     return found
+
+
+def peculiarity(header: Header) -> str | None:
+    """What sets a ControlNet apart from the plain ones; None for these. A union is told of which kind a map
+    is; a difference is to be added to the weights of the checkpoint it is used with."""
+    names = header.tensors.keys()
+    if any(
+        name.removeprefix("control_model.") in ("task_embedding", "control_type_embedding") for name in names
+    ):
+        return UNION
+    return DIFFERENCE if "difference" in names else None
+
+
+def fault(header: Header) -> str | None:
+    """Why a ControlNet can be nobody's, as far as its header shows; None: for nothing that shows. That each
+    of its layers is there is not looked into; that a layer is there as a whole is."""
+    names = {name for name in header.tensors if name.startswith(_PREFIX)} or set(header.tensors)
+    for name in sorted(names):
+        kind = header.tensors[name].dtype
+        if kind not in _NUMBERS:
+            return f"tensor {name!r} has the unsupported dtype {kind}; allowed: {', '.join(_NUMBERS)}"
+        other = _counterpart(name)
+        if other is not None and other not in names:
+            return f"the tensor {other!r} is missing, beside which there is {name!r}"
+    return None
+
+
+def _counterpart(name: str) -> str | None:
+    """The other half of a layer."""
+    layer, _, half = name.rpartition(".")
+    if half == "bias":
+        return f"{layer}.weight"
+    return f"{layer}.bias" if half == "weight" and not layer.endswith(_WITHOUT_BIAS) else None
 
 
 def rank(header: Header) -> int | None:

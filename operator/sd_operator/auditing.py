@@ -66,10 +66,14 @@ class Auditor:
 
     async def audit(self) -> None:
         """Compare every kind once."""
-        suspects = {resource: await self._suspects(resource) for resource in self._cache.resources}
+        suspects = {
+            (resource, space): await self._suspects(resource, space)
+            for resource in self._cache.resources
+            for space in (self._namespace, *self._cache.elsewhere(resource))
+        }
         if any(suspects.values()):
             await self._sleep(SETTLE_SECONDS)
-        for resource, found in suspects.items():
+        for (resource, _), found in suspects.items():
             for (namespace, name), version in found.items():
                 await self._look(resource, namespace, name, version)
         self._succeeded = self._clock()
@@ -81,13 +85,15 @@ class Auditor:
             return []
         return [f"the audit has not succeeded for {since:.0f} s"]
 
-    async def _suspects(self, resource: Resource) -> dict[tuple[str, str], int | None]:
+    async def _suspects(self, resource: Resource, space: str) -> dict[tuple[str, str], int | None]:
         """(namespace, name) → the version that the cluster has (None: no object) and the cache has not."""
-        held = {(known.namespace, known.name): known for known in self._cache.everything(resource)}
+        held = {
+            (known.namespace, known.name): known for known in self._cache.everything(resource, space=space)
+        }
         suspects: dict[tuple[str, str], int | None] = {}
         moment = 0
         async for page in self._cluster.pages(
-            resource, namespace=self._namespace, labels=selector(resource), metadata_only=True
+            resource, namespace=space, labels=selector(resource), metadata_only=True
         ):
             moment = int(page.version)
             for item in page.items:

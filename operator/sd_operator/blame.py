@@ -1,6 +1,7 @@
 """Which field of a spec a message of the cluster is about, where its words tell. Pure.
 
-The cluster speaks of pods, claims and Deployments; a person wrote an SDInstance or a ModelBundle.
+The cluster speaks of pods, claims and Deployments; a person wrote an SDInstance, a ModelBundle or an
+SDPlugin.
 """
 
 import re
@@ -35,6 +36,16 @@ INSTANCE: Clues = (
     (r"Service .* is invalid: .*spec\.type", "spec.access.service.type"),
     (r"Service .* is invalid: .*metadata\.annotations", "spec.access.service.annotations"),
     (r"(?i)\bingress\b", "spec.access.ingress"),
+)
+
+#: Of a plugin's container: fields of the SDPlugin.
+PLUGIN: Clues = (
+    (r"OOMKilled|\.resources\b", "spec.resources"),
+    (
+        r"^(ImagePullBackOff|ErrImageNeverPull|InvalidImageName|ImageInspectError|CreateContainer\w*|"
+        r"RunContainerError|CrashLoopBackOff): (?!.*OOMKilled)|\.image:",
+        "spec.image",
+    ),
 )
 
 BUNDLE: Clues = (

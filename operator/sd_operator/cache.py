@@ -134,10 +134,13 @@ class Cache:
         resources: Iterable[Resource],
         *,
         namespace: str = "",
+        catalog: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`namespace`: the only one that is followed; `catalog`: that of plugins for all, besides."""
         self._shelves = {resource: _Shelf() for resource in resources}
         self._namespace = namespace
+        self._catalog = catalog
         self._clock = clock
         self._owned: dict[Owner, set[_Entry]] = {}
         #: place → the version at which its object went, and until when that is remembered; oldest first
@@ -153,9 +156,15 @@ class Cache:
         self._shelves[resource].complete = True
 
     def answers(self, resource: Resource, namespace: str) -> bool:
-        """Whether what is not in here is not in the cluster."""
+        """Whether what is not in here is not in the cluster; "" asks of all namespaces."""
         shelf = self._shelves.get(resource)
-        return shelf is not None and shelf.complete and self._namespace in ("", namespace)
+        followed = self._namespace in ("", namespace) or namespace in self.elsewhere(resource)
+        return shelf is not None and shelf.complete and followed
+
+    def elsewhere(self, resource: Resource) -> tuple[str, ...]:
+        """Namespaces in which a kind is followed, besides the one in which all kinds are."""
+        apart = self._namespace and self._catalog not in ("", self._namespace)
+        return (self._catalog,) if apart and resource == names.SDPLUGIN else ()
 
     def put(self, resource: Resource, manifest: Object) -> News:
         """Note an object as it is now, unless something newer is known of it."""
@@ -217,7 +226,8 @@ class Cache:
         return None if entry is None else shelf.codec.unpack(entry.data)
 
     async def find(self, resource: Resource, *, namespace: str, terms: Terms) -> list[Object]:
-        """Copies of the objects of a namespace that have these labels, by name; yields to others."""
+        """Copies of the objects of a namespace ("": of all) that have these labels, by name; yields to
+        others."""
         shelf = self._shelves[resource]
         entries = sorted(self._candidates(resource, namespace, terms), key=lambda entry: entry.name)
         found = []
@@ -235,11 +245,15 @@ class Cache:
         entry = self._shelves[resource].entry(namespace, name)
         return None if entry is None else Known(namespace, name, entry.uid, entry.version)
 
-    def everything(self, resource: Resource) -> list[Known]:
-        """Which versions of all objects of a kind are held."""
+    def everything(self, resource: Resource, *, space: str | None = None) -> list[Known]:
+        """Which versions of all objects of a kind are held; with `space`, of those that the watch of this
+        namespace tells of."""
+        elsewhere = self.elsewhere(resource)
+        apart = space in elsewhere
         return [
             Known(entry.namespace, entry.name, entry.uid, entry.version)
             for entry in self._shelves[resource].entries()
+            if space is None or (entry.namespace == space if apart else entry.namespace not in elsewhere)
         ]
 
     def counts(self) -> dict[Resource, int]:
@@ -255,6 +269,8 @@ class Cache:
         return sum(len(entry.data) for shelf in self._shelves.values() for entry in shelf.entries())
 
     def _candidates(self, resource: Resource, namespace: str, terms: Terms) -> Iterable[_Entry]:
+        if not namespace:
+            return self._shelves[resource].entries()
         for label in OWNER_LABELS:
             if label in terms:
                 owned = self._owned.get((namespace, label, terms[label]), ())

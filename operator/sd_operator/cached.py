@@ -36,9 +36,9 @@ class CachedApi:
     async def find(
         self, resource: Resource, *, namespace: str, labels: str = "", fields: str = ""
     ) -> list[Object]:
-        """The objects of one namespace that the selectors match."""
+        """The objects of one namespace ("": of all) that the selectors match."""
         terms = equalities(labels)
-        if fields or not namespace or terms is None or not self._cache.answers(resource, namespace):
+        if fields or terms is None or not self._cache.answers(resource, namespace):
             return await self._cluster.find(resource, namespace=namespace, labels=labels, fields=fields)
         return await self._cache.find(resource, namespace=namespace, terms=terms)
 

@@ -189,8 +189,15 @@ class Cluster:
     async def create_event(self, manifest: Object) -> None:
         """Post a core/v1 Event; one of its name that is there already (a retry's) is left as it is."""
         with contextlib.suppress(errors.ConflictError):
-            await self._call("POST", _path(EVENT, manifest["metadata"]["namespace"]), body=manifest)
-            self._metrics.api_writes.labels("create", EVENT.kind).inc()
+            await self.create(EVENT, manifest)
+
+    async def create(self, resource: Resource, manifest: Object) -> Object:
+        """Make an object; a ConflictError when there is one of its name, which may be our own, of a request
+        whose answer was lost."""
+        path = _path(resource, manifest["metadata"]["namespace"])
+        _, answer = await self._call("POST", path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
+        self._metrics.api_writes.labels("create", resource.kind).inc()
+        return answer
 
     async def serves_our_kinds(self) -> bool:
         """Whether the CRDs are installed and established."""

@@ -7,7 +7,8 @@ OperatorError
 │   ├── NamespaceEndingError   403 because the namespace is being deleted: nothing is left to do
 │   └── RefusedError           400, 403, 422: the same request will be refused again
 ├── RuntimeUnreachableError    a pod's management port did not answer usefully
-└── ManifestError              an object is stored whose content the schema should have refused
+├── ManifestError              an object is stored whose content the schema should have refused
+└── OwnKeyError                the operator's own key cannot be had: nothing can be done without
 """
 
 
@@ -62,3 +63,9 @@ class ManifestError(OperatorError):
     """A stored object does not fit its model; the message names field, value and what is allowed."""
 
     reason = "InvalidSpec"
+
+
+class OwnKeyError(OperatorError):
+    """The message names the Secret or file of the operator's key, and what is wrong there."""
+
+    reason = "OwnKey"

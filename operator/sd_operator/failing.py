@@ -18,7 +18,7 @@ from sd_operator.names import Key
 
 logger = logging.getLogger(__name__)
 
-_BY_NAME = {resource.kind: resource for resource in (names.MODELBUNDLE, names.SDINSTANCE)}
+_BY_NAME = {resource.kind: resource for resource in names.OWN}
 #: A server's answer may be long; the object's own log has it whole.
 MAX_WORDS = 1000
 

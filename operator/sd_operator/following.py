@@ -91,7 +91,10 @@ class Follower:
 
     async def _again(self, resource: Resource) -> str:
         """List anew after a gap; what happened in it is delivered as events."""
-        before = {(known.namespace, known.name): known for known in self._cache.everything(resource)}
+        before = {
+            (known.namespace, known.name): known
+            for known in self._cache.everything(resource, space=self._namespace)
+        }
         version = ""
         async for page in self._pages(resource):
             version = page.version

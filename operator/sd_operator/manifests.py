@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sd_operator import names, quantity
+from sd_operator.api.kubernetes import LocalObjectReference
 
 Object = dict[str, Any]
 
@@ -63,6 +64,13 @@ def container_security() -> Object:
     }
 
 
+def pull_secrets(own: Sequence[LocalObjectReference] | None, defaults: Sequence[str]) -> list[Object]:
+    """`imagePullSecrets` of a pod: the spec's own, then those of the settings. A pod may need both: its image
+    may be the user's, its plugins' are from the operator's registry."""
+    found = dict.fromkeys([*(secret.name for secret in own or ()), *defaults])
+    return [{"name": name} for name in found]
+
+
 def stamped(manifest: Object) -> Object:
     """The manifest with the hash of its content in an annotation."""
     metadata = dict(manifest["metadata"])
@@ -91,6 +99,7 @@ WHOLE = frozenset(
 KEYS: Mapping[str, tuple[str, ...]] = {
     "ownerReferences": ("uid",),
     "containers": ("name",),
+    "initContainers": ("name",),
     "env": ("name",),
     # Of a container and of a Service.
     "ports": ("containerPort", "port", "protocol"),

@@ -10,6 +10,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from sd_operator import names
+
 
 class Metrics:
     """One instance a process, handed to whoever has something to count."""
@@ -66,6 +68,12 @@ class Metrics:
             ["condition", "reason"],
             registry=self.registry,
         )
+        self.plugins = Gauge(
+            "sdo_plugins",
+            "SDPlugins with a condition that is True.",
+            ["condition", "reason"],
+            registry=self.registry,
+        )
         self.cached = Gauge("sdo_cache_objects", "Objects held in memory.", ["kind"], registry=self.registry)
         self.audit_repairs = Counter(
             "sdo_audit_repairs_total",
@@ -73,6 +81,9 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        for resource in (*names.OWN, *names.CHILDREN, *names.OPTIONAL_CHILDREN):
+            # From nought: what begins with its first event has not increased, to Prometheus.
+            self.audit_repairs.labels(resource.kind)
 
     def _of_api(self) -> None:
         self.api_writes = Counter(

@@ -19,6 +19,7 @@ LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
 LABEL_SD_INSTANCE: Final = f"{GROUP}/instance"
 LABEL_SD_BUNDLE: Final = f"{GROUP}/bundle"
 LABEL_SD_FILE: Final = f"{GROUP}/file"
@@ -37,6 +38,8 @@ ANNOTATION_TEMPLATE: Final = f"{GROUP}/template"
 ANNOTATION_GPU: Final = f"{GROUP}/gpu"
 #: Prefix of the pod labels that tell which ReadWriteOnce claims a pod mounts.
 CLAIM_LABEL_PREFIX: Final = f"claim.{GROUP}/"
+#: On the Deployment, as JSON: the plugins that its pods run, so that they stay while one's object is missing.
+ANNOTATION_PLUGINS: Final = f"{GROUP}/plugins"
 #: On a fetch Job: how many Jobs before it failed in a row.
 ANNOTATION_FAILURES: Final = f"{GROUP}/failures"
 #: On a ModelBundle, by whoever wants its files hashed anew: any value that it did not have before.
@@ -62,7 +65,10 @@ OWN_VARIABLES: Final = frozenset(
         "SD_MODEL_ROOTS",
         "SD_OUTPUT_DIR",
         "SD_OUTPUT_RETENTION_DAYS",
+        "SD_PAGE",
         "SD_PEERS",
+        "SD_PLUGINS",
+        "SD_PLUGIN_DIR",
         "SD_POD_IP",
         "SD_PORT",
         "SD_WARM_UP",
@@ -72,11 +78,20 @@ OWN_VARIABLES: Final = frozenset(
 #: The folder of a serving pod under which each bundle's volume is mounted.
 BUNDLES: Final = "/bundles/"
 
+#: Where the plugins' sockets are, in all containers of a serving pod.
+SOCKETS: Final = "/run/sd-plugins"
+#: What the name of a plugin's container begins with.
+PLUGIN_PREFIX: Final = "plugin-"
+
 MAX_LABEL: Final = 63
+#: With the prefix it is the name of a container.
+MAX_PLUGIN: Final = MAX_LABEL - len(PLUGIN_PREFIX)
 #: DNS-1035: what a Service (and so a kind that names a Service after itself) may be called.
 NAME_PATTERN: Final = "^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 #: DNS-1123 label.
 LABEL_PATTERN: Final = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+#: The same, no longer than MAX_PLUGIN.
+PLUGIN_PATTERN: Final = "^[a-z0-9]([-a-z0-9]{0,54}[a-z0-9])?$"
 
 HTTP_PORT: Final = 7860
 MANAGEMENT_PORT: Final = 9091
@@ -93,6 +108,7 @@ class Resource:
 
 SDINSTANCE: Final = Resource(API_VERSION, "SDInstance", "sdinstances")
 MODELBUNDLE: Final = Resource(API_VERSION, "ModelBundle", "modelbundles")
+SDPLUGIN: Final = Resource(API_VERSION, "SDPlugin", "sdplugins")
 DEPLOYMENT: Final = Resource("apps/v1", "Deployment", "deployments")
 JOB: Final = Resource("batch/v1", "Job", "jobs")
 SERVICE: Final = Resource("v1", "Service", "services")
@@ -106,6 +122,8 @@ DISRUPTIONBUDGET: Final = Resource("policy/v1", "PodDisruptionBudget", "poddisru
 CLAIMTEMPLATE: Final = Resource("resource.k8s.io/v1", "ResourceClaimTemplate", "resourceclaimtemplates")
 SERVICEMONITOR: Final = Resource("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors")
 EVENT: Final = Resource("v1", "Event", "events")
+#: Of all Secrets, the operator reads only its own.
+SECRET: Final = Resource("v1", "Secret", "secrets")
 #: Cluster-scoped: asked for with the namespace "".
 NODE: Final = Resource("v1", "Node", "nodes")
 SERVICECIDR: Final = Resource("networking.k8s.io/v1", "ServiceCIDR", "servicecidrs")
@@ -113,7 +131,7 @@ DEVICECLASS: Final = Resource("resource.k8s.io/v1", "DeviceClass", "deviceclasse
 RESOURCESLICE: Final = Resource("resource.k8s.io/v1", "ResourceSlice", "resourceslices")
 
 #: Our own kinds, then the children that every cluster serves; all of them are watched.
-OWN: Final = (SDINSTANCE, MODELBUNDLE)
+OWN: Final = (SDINSTANCE, MODELBUNDLE, SDPLUGIN)
 CHILDREN: Final = (
     DEPLOYMENT,
     SERVICE,
@@ -181,6 +199,21 @@ def bundle_mount_path(bundle: str) -> str:
     return f"{BUNDLES}{bundle}"
 
 
+def plugin_container(plugin: str) -> str:
+    """The container of a plugin in a serving pod."""
+    return f"{PLUGIN_PREFIX}{plugin}"
+
+
+def plugin_of_container(container: str) -> str | None:
+    """The plugin whose container this is; None of the runtime's."""
+    return container.removeprefix(PLUGIN_PREFIX) if container.startswith(PLUGIN_PREFIX) else None
+
+
+def plugin_socket(plugin: str) -> str:
+    """Where a plugin listens."""
+    return f"{SOCKETS}/{plugin}.sock"
+
+
 def desired_name(instance: str, content: Any) -> str:
     """The ConfigMap with what the pods of a template load; another template has another."""
     return f"{instance}-desired-{digest(content)[:8]}"
@@ -229,6 +262,11 @@ def bundle_selector(bundle: str) -> str:
 def is_label(name: str) -> bool:
     """Whether an object that becomes a label, such as a ModelBundle, may have this name."""
     return re.fullmatch(LABEL_PATTERN, name) is not None
+
+
+def is_plugin_name(name: str) -> bool:
+    """Whether an SDPlugin may have this name: its container carries it on."""
+    return re.fullmatch(PLUGIN_PATTERN, name) is not None
 
 
 def is_name(name: str) -> bool:

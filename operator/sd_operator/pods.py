@@ -28,6 +28,9 @@ _UNDERWAY = frozenset({"ContainerCreating", "PodInitializing", ""})
 #: Crashes after which the next start is not expected to go better. Fewer may be a neighbour's doing.
 LOOP = 2
 
+#: Seconds that a sidecar which crashed so often must run to count as running again.
+STEADY_SECONDS = 60.0
+
 #: A pod without an address this long after it was placed has something to tell in its events.
 STUCK_SECONDS = 10.0
 
@@ -39,16 +42,25 @@ class Trouble:
     reason: str
     message: str
     permanent: bool
+    #: The container that it is about, where it is about one.
+    container: str | None = None
 
 
-def trouble(pod: Pod) -> Trouble | None:
-    """What keeps the pod from running, as its status tells; None when nothing is known to."""
+def trouble(pod: Pod, *, now: datetime.datetime | None = None) -> Trouble | None:
+    """What keeps the pod from running, as its status tells; None when nothing is known to. With `now`, a
+    sidecar that has only just been started again is not yet taken for one that runs."""
     name = pod["metadata"]["name"]
     status = pod.get("status") or {}
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             reason = condition.get("reason") or "Unschedulable"
             return Trouble(reason, f"pod {name}: {condition.get('message') or 'not placed yet'}", False)
+    for container in status.get("initContainerStatuses") or ():
+        if _ends_again_and_again(container, now):
+            # The same words whatever it does at this moment: each other sentence is a write.
+            return _waiting(
+                name, container, {"reason": "CrashLoopBackOff", "message": "it ends again and again"}
+            )
     for container in _containers(status):
         waiting = (container.get("state") or {}).get("waiting")
         if waiting and (waiting.get("reason") or "") not in _UNDERWAY:
@@ -73,7 +85,7 @@ def _waiting(name: str, container: Mapping[str, Any], waiting: Mapping[str, Any]
         message += f"; it last ended with exit code {ended.get('exitCode')}"
         message += f" ({words})" if words else ""
     permanent = reason in _PERMANENT and not (reason == "CrashLoopBackOff" and _crashes(container) < LOOP)
-    return Trouble(reason, message[:2000], permanent)
+    return Trouble(reason, message[:2000], permanent, container.get("name"))
 
 
 def _crashes(container: Mapping[str, Any]) -> int:
@@ -86,6 +98,18 @@ def _crashes(container: Mapping[str, Any]) -> int:
 def _keeps_crashing(container: Mapping[str, Any]) -> bool:
     """Whether the container runs, or has just ended, between two crashes of many."""
     return _crashes(container) >= LOOP and not container.get("ready")
+
+
+def _ends_again_and_again(container: Mapping[str, Any], now: datetime.datetime | None) -> bool:
+    """Whether a sidecar crashed often, the last time a moment ago: without a probe, it is ready as soon as it
+    runs."""
+    if _crashes(container) < LOOP:
+        return False
+    running = (container.get("state") or {}).get("running") or {}
+    since = parse_time(running.get("startedAt") or "")
+    if not container.get("ready") or now is None or since is None:
+        return not container.get("ready")
+    return (now - since).total_seconds() < STEADY_SECONDS
 
 
 def is_stuck(pod: Pod, *, now: datetime.datetime) -> bool:

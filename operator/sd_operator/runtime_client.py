@@ -20,8 +20,9 @@ from sd_operator.names import MANAGEMENT_PORT
 
 #: A pod that needs longer than this to say what it holds is asked again later.
 TIMEOUT = aiohttp.ClientTimeout(total=3, sock_connect=1)
-#: Some hundred bytes a file, of which 16 bundles may hold 1,024.
-MAX_ANSWER = 512 * 1024
+#: Some hundred bytes a file, of which 16 bundles may hold 1,024; and of each of 16 plugins 64 modules with a
+#: reason of 200 characters, which are up to 1 KiB each.
+MAX_ANSWER = 2 * 1024 * 1024
 #: Answers of a runtime that understood what it was told.
 _TAKEN = (200, 202)
 
@@ -74,6 +75,27 @@ class ListedFile(Model):
     sha256: str
 
 
+class ModuleState(Model):
+    """A module of a plugin, as the plugin told the runtime."""
+
+    name: str
+    available: bool = True
+    reason: str = ""
+
+
+class PluginState(Model):
+    """A plugin as it answered the runtime last."""
+
+    name: str
+    kind: str | None = None
+    version: str = ""
+    ready: bool = False
+    #: One word for why it is not.
+    reason: str = ""
+    message: str = ""
+    modules: tuple[ModuleState, ...] = ()
+
+
 class RuntimeState(Model):
     """The answer of /v1/state."""
 
@@ -89,6 +111,7 @@ class RuntimeState(Model):
     option_errors: tuple[OptionError, ...] = ()
     startup: StartUp | None = None
     files: tuple[ListedFile, ...] = ()
+    plugins: tuple[PluginState, ...] = ()
     #: Whether it finishes what it accepted and takes nothing new.
     draining: bool = False
 

@@ -6,9 +6,9 @@ Nothing else in the package reads the environment.
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sd_operator.gpu_profiles import (
@@ -22,6 +22,9 @@ from sd_operator.gpu_profiles import (
     parse_headroom,
     parse_profiles,
 )
+
+#: DNS-1123 subdomain: what a Secret may be called.
+SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
 
 def parse_networks(given: Any) -> tuple[str, ...]:
@@ -38,6 +41,16 @@ def parse_networks(given: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def parse_names(given: Any) -> tuple[str, ...]:
+    """Names of objects from a list or from text; a ValueError names the one that is none."""
+    words = re.split(r"[\s,]+", given) if isinstance(given, str) else list(given)
+    found = tuple(dict.fromkeys(word for word in words if word))
+    for word in found:
+        if len(word) > 253 or not re.fullmatch(SUBDOMAIN, word):
+            raise ValueError(f"{word!r} is no name of an object: at most 253 of a-z, 0-9, - and .")
+    return found
+
+
 class Settings(BaseSettings):
     """Each field's description says what it does, its unit and what follows from changing it."""
 
@@ -47,15 +60,34 @@ class Settings(BaseSettings):
         default="",
         description="Serve only this namespace; empty serves all namespaces (needs cluster-wide rights).",
     )
+    catalog_namespace: str = Field(
+        default="",
+        description="Namespace whose SDPlugins every SDInstance may use, with scope Catalog: the operator's "
+        "own. Empty: there is no catalog.",
+    )
     operator_image: str = Field(description="Image of the fetch Jobs: the operator's own image.")
     runtime_image: str = Field(description="Image of serving pods whose SDInstance names none.")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         default="IfNotPresent", description="imagePullPolicy of every pod the operator makes."
     )
-    key_file: Path = Field(
-        default=Path("/etc/sd-operator/key/key"),
-        description="File with the secret from which the management token of every instance is derived. "
-        "Another content makes every serving pod roll once.",
+    image_pull_secrets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)] = Field(
+        default=(),
+        description="Names (separated by commas) of Secrets that the kubelet pulls images with, added to "
+        "those of the spec in every pod the operator makes; each namespace that has such pods needs them. "
+        "With any, the secrets of a namespace's service accounts are not used. A change makes every serving "
+        "pod roll once.",
+    )
+    namespace: str = Field(
+        default="", description="Namespace of the operator's own pod, where SDO_KEY_SECRET is."
+    )
+    key_secret: str = Field(
+        default="",
+        description="Secret in SDO_NAMESPACE whose entry `key` is what the management token of every "
+        "instance is derived from. It is made if there is none and the operator may. Another content makes "
+        "every serving pod roll once.",
+    )
+    key_file: Path | None = Field(
+        default=None, description="File with that key, instead of SDO_KEY_SECRET: outside of a cluster."
     )
     hf_endpoint: str = Field(
         default="https://huggingface.co", description="Hugging Face or a mirror with the same URLs."
@@ -77,7 +109,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severity that is logged."
     )
-    metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /metrics and /healthz.")
+    metrics_port: int = Field(
+        default=9090, ge=0, le=65535, description="Port of /metrics, /healthz and /readyz."
+    )
     workers: int = Field(
         default=16, ge=1, le=256, description="How many objects are reconciled at the same time."
     )
@@ -114,6 +148,14 @@ class Settings(BaseSettings):
         description="GPU memory that checkpoints of a family need, quantities by family, a JSON object that "
         f"replaces the default whole. A family that is not in it needs {UNKNOWN_FAMILY}.",
     )
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        if bool(self.key_secret) == (self.key_file is not None):
+            raise ValueError("SDO_KEY_SECRET, SDO_KEY_FILE: one of the two is needed, and not both")
+        if self.key_secret and not self.namespace:
+            raise ValueError("SDO_NAMESPACE: needed with SDO_KEY_SECRET, whose namespace it is")
+        return self
 
     @property
     def gpu(self) -> GpuSettings:

@@ -13,8 +13,7 @@ from typing import Any
 import aiohttp
 import kopf
 
-from sd_operator import names
-from sd_operator.bundle.observe import bundle_names
+from sd_operator import names, uses
 from sd_operator.cache import Cache, News
 from sd_operator.cluster import WATCH_SECONDS, Object
 from sd_operator.names import Key, Resource
@@ -23,7 +22,7 @@ from sd_operator.workqueue import WorkQueue
 
 #: A child's events come in bursts; one look after the burst does.
 CHILD_DELAY = 0.1
-#: Changes in who uses a bundle only change its status.
+#: Changes in who uses a bundle or a plugin only change its status.
 USERS_DELAY = 1.0
 
 #: A watch that was not renewed for this long is dead: the server ends each after WATCH_SECONDS at the latest.
@@ -72,10 +71,21 @@ def settings_for_kopf(settings: kopf.OperatorSettings) -> None:
 class Events:
     """Where every event ends."""
 
-    def __init__(self, cache: Cache, queue: WorkQueue[Key], references: References) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        queue: WorkQueue[Key],
+        references: References,
+        *,
+        namespace: str = "",
+        catalog: str = "",
+    ) -> None:
+        """`namespace`: the only one whose objects are worked on; `catalog`: that of plugins for all."""
         self._cache = cache
         self._queue = queue
         self._references = references
+        self._namespace = namespace
+        self._catalog = catalog
 
     def deliver(self, resource: Resource, type: str | None, manifest: Object) -> None:
         """An object came, changed or went, or (type None) was there when Kopf listed."""
@@ -90,6 +100,8 @@ class Events:
             self._instance(manifest, gone=gone, listed=listed)
         elif resource == names.MODELBUNDLE:
             self._bundle(manifest, gone=gone, listed=listed)
+        elif resource == names.SDPLUGIN:
+            self._plugin(manifest, gone=gone, listed=listed)
         else:
             # Somebody may have written another owner onto it: the one of before looks at it, too.
             self._child(resource, owners(manifest) | (owners(before) if before is not None else set()))
@@ -102,11 +114,15 @@ class Events:
         return self._cache.get(resource, namespace=metadata["namespace"], name=metadata["name"])
 
     def _instance(self, manifest: Object, *, gone: bool, listed: bool) -> None:
-        """It has work, and so have the bundles whose users changed."""
+        """It has work, and so have the bundles and plugins whose users changed, and the plugins that it tells
+        something new of."""
         key = _key(names.SDINSTANCE, manifest)
-        for bundle in self._references.note(key, frozenset() if gone else bundle_names(manifest)):
-            if not listed:
-                self._queue.add(bundle, after=USERS_DELAY)
+        named = frozenset() if gone else uses.named_by(manifest, catalog=self._catalog)
+        concerned = self._references.note(key, named)
+        plugins = self._references.plugins(key)
+        if self._references.changed(key, manifest if plugins else None):
+            concerned |= plugins
+        self._tell_used(concerned, listed=listed)
         self._own(key, manifest, gone=gone, listed=listed)
 
     def _bundle(self, manifest: Object, *, gone: bool, listed: bool) -> None:
@@ -116,6 +132,27 @@ class Events:
             for user in self._references.users(key):
                 self._queue.add(user)
         self._own(key, manifest, gone=gone, listed=listed)
+
+    def _plugin(self, manifest: Object, *, gone: bool, listed: bool) -> None:
+        """It has work, and so have its users and the bundles that they mount for it."""
+        key = _key(names.SDPLUGIN, manifest)
+        needed = frozenset() if gone else uses.bundle_names(manifest)
+        self._tell_used(self._references.note_plugin(key, needed), listed=listed)
+        if self._references.changed(key, None if gone else manifest) and not listed:
+            for user in self._references.users(key):
+                self._queue.add(user)
+        if self._is_worked_on(key):
+            self._own(key, manifest, gone=gone, listed=listed)
+
+    def _tell_used(self, concerned: set[Key], *, listed: bool) -> None:
+        """Objects whose users changed look who they are."""
+        for key in concerned:
+            if not listed and self._is_worked_on(key):
+                self._queue.add(key, after=USERS_DELAY)
+
+    def _is_worked_on(self, key: Key) -> bool:
+        """Whether the object is ours to report on; an operator of one namespace only reads the catalog."""
+        return self._namespace in ("", key.namespace)
 
     def _own(self, key: Key, manifest: Object, *, gone: bool, listed: bool) -> None:
         if self._references.renewed(key, None if gone else manifest):
@@ -165,6 +202,10 @@ def registry(events: Events, ages: WatchAges) -> kopf.OperatorRegistry:
         ages.seen(names.MODELBUNDLE.plural)
         events.deliver(names.MODELBUNDLE, event["type"], event["object"])
 
+    async def on_plugin(event: Mapping[str, Any], **_: Any) -> None:
+        ages.seen(names.SDPLUGIN.plural)
+        events.deliver(names.SDPLUGIN, event["type"], event["object"])
+
     async def on_startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings_for_kopf(settings)
 
@@ -172,6 +213,7 @@ def registry(events: Events, ages: WatchAges) -> kopf.OperatorRegistry:
     kopf.on.login(registry=handlers)(login)
     kopf.on.event(names.GROUP, names.VERSION, names.SDINSTANCE.plural, registry=handlers)(on_instance)
     kopf.on.event(names.GROUP, names.VERSION, names.MODELBUNDLE.plural, registry=handlers)(on_bundle)
+    kopf.on.event(names.GROUP, names.VERSION, names.SDPLUGIN.plural, registry=handlers)(on_plugin)
     return handlers
 
 

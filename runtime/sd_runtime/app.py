@@ -13,14 +13,17 @@ from sd_runtime.guards.last_resort import LastResort
 from sd_runtime.guards.measuring import Measuring
 from sd_runtime.guards.origins import KnownHosts, Origins, hosts_of, is_loopback
 from sd_runtime.guards.refusal import ErrorAnswer
+from sd_runtime.guards.typed import Typed
 from sd_runtime.routes import (
     a1111_catalog,
     a1111_extras,
     a1111_generate,
     a1111_options,
+    controlnet,
     errors,
     internal,
     jobs,
+    models,
     not_served,
 )
 from sd_runtime.routes.services import Services
@@ -45,7 +48,45 @@ class _Application(FastAPI):
 def create_app(services: Services) -> FastAPI:
     """The application; what it works with is handed in."""
     settings = services.settings
-    guards = [Middleware(Measuring, answered=services.metrics.answered)]
+    app = _Application(
+        title="Stable Diffusion",
+        version=__version__,
+        description="The interface of AUTOMATIC1111's web UI, as far as this server serves it.",
+        middleware=_guards(services),
+        # Their scripts come from a CDN: blank in a cluster, elsewhere a stranger's, with your credentials.
+        docs_url=None,
+        redoc_url=None,
+        # A body of unsaid type is read as JSON; there is nothing else that it could be.
+        strict_content_type=False,
+        # An empty 307 is followed by many clients as a GET, or not at all; 404 says what is wrong.
+        redirect_slashes=False,
+        responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}},
+    )
+    app.state.services = services
+    # Not handed in, as that is for uvicorn's option, which knows no proxy that leaves the prefix where it is.
+    app.root_path = settings.root_path
+    for module in (
+        a1111_generate,
+        a1111_extras,
+        a1111_catalog,
+        a1111_options,
+        controlnet,
+        internal,
+        jobs,
+        models,
+        not_served,
+    ):
+        app.include_router(module.router)
+    errors.install(app)
+    if settings.page == "on":
+        _mount_page(app, services)
+    return app
+
+
+def _guards(services: Services) -> list[Middleware]:
+    """What each request goes through, the outermost first."""
+    settings = services.settings
+    guards = [Middleware(Measuring, answered=services.metrics.answered), Middleware(Typed)]
     if settings.cors_origins:
         guards.append(_cors(settings))
     guards.append(Middleware(LastResort))
@@ -63,33 +104,23 @@ def create_app(services: Services) -> FastAPI:
             together=services.intake.bodies,
         )
     )
-    app = _Application(
-        title="Stable Diffusion",
-        version=__version__,
-        description="The interface of AUTOMATIC1111's web UI, as far as this server serves it.",
-        middleware=guards,
-        # Their scripts come from a CDN: blank in a cluster, elsewhere a stranger's, with your credentials.
-        docs_url=None,
-        redoc_url=None,
-        # A body of unsaid type is read as JSON; there is nothing else that it could be.
-        strict_content_type=False,
-        # An empty 307 is followed by many clients as a GET, or not at all; 404 says what is wrong.
-        redirect_slashes=False,
-        responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}},
+    return guards
+
+
+def _mount_page(app: FastAPI, services: Services) -> None:
+    """Last, so that every route of the API comes before it."""
+    # Gradio takes seconds to import, and memory; who wants no page is spared both.
+    from sd_page import mounting
+
+    settings = services.settings
+    mounting.mount(
+        app,
+        most_pixels=min(settings.max_input_pixels, settings.max_pixels_per_request),
+        root_path=settings.root_path,
+        # They are trusted with what the visitor may do.
+        framed_by=settings.cors_origins,
+        ending=lambda: services.state.draining,
     )
-    app.state.services = services
-    for module in (
-        a1111_generate,
-        a1111_extras,
-        a1111_catalog,
-        a1111_options,
-        internal,
-        jobs,
-        not_served,
-    ):
-        app.include_router(module.router)
-    errors.install(app)
-    return app
 
 
 def _cors(settings: Settings) -> Middleware:

@@ -104,3 +104,16 @@ class GenerationError(SdError):
     """A picture could not be computed, e.g. because the network returned values that are not numbers."""
 
     reason = "GenerationFailed"
+
+
+class PluginError(SdError):
+    """A plugin did not do what it was asked for: it failed, took too long, or broke its contract. The message
+    names the plugin, the module and why."""
+
+    reason = "PluginFailed"
+
+
+class PluginUnavailable(PluginError):
+    """A plugin, or a module of it, cannot be used now; it may pass."""
+
+    reason = "PluginUnavailable"

@@ -23,12 +23,16 @@ from sd_runtime.guards.refusal import refusal
 from sd_runtime.health import Health
 from sd_runtime.inventory import Inventory
 from sd_runtime.models import LoadedCheckpoint
+from sd_runtime.plugins import PluginState
 from sd_runtime.routes import errors
 from sd_runtime.routes.services import Services
 from sd_runtime.switching import Switcher
 
 #: A client that stops in the midst of its body is given up after this.
 _BODY_PAUSE_SECONDS = 10.0
+#: What the operator hears of a plugin: it reads no more of an answer than a healthy one has, and a plugin may
+#: say far more.
+_MOST_MODULES, _LONGEST_REASON, _LONGEST_MESSAGE = 64, 200, 1000
 
 
 def create_management_app(services: Services, switcher: Switcher) -> FastAPI:
@@ -130,10 +134,31 @@ def describe(services: Services) -> dict[str, object]:
             "error": wished.error,
         },
         "optionErrors": [{"name": each.name, "message": each.message} for each in state.option_errors],
+        "plugins": [_describe_plugin(each) for each in services.plugins.states()],
         "startup": startup
         and {"loadSeconds": startup.load_seconds, "warmUpSeconds": startup.warm_up_seconds},
         "draining": state.draining,
     }
+
+
+def _describe_plugin(plugin: PluginState) -> dict[str, object]:
+    """Bounded: 64 modules, and their reasons cut."""
+    return {
+        "name": plugin.name,
+        "kind": plugin.kind,
+        "version": plugin.version,
+        "ready": plugin.ready,
+        "reason": plugin.reason.value,
+        "message": _cut(plugin.message, _LONGEST_MESSAGE),
+        "modules": [
+            {"name": each.name, "available": each.available, "reason": _cut(each.reason, _LONGEST_REASON)}
+            for each in plugin.modules[:_MOST_MODULES]
+        ],
+    }
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _describe_checkpoint(services: Services, loaded: LoadedCheckpoint) -> dict[str, object]:

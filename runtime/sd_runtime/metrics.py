@@ -4,14 +4,17 @@ Counted, not explained: the meaning is in each metric's help text. Knows no HTTP
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+_Result = Literal["done", "failed", "superseded"]
+
 _ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_PLUGIN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class _MemoryOfTheDevice(Collector):
@@ -27,6 +30,21 @@ class _MemoryOfTheDevice(Collector):
         )
         for kind, size in self._read().items():
             gauge.add_metric([kind], size)
+        yield gauge
+
+
+class _ReadinessOfPlugins(Collector):
+    def __init__(self, ready: Callable[[], Mapping[str, bool]]) -> None:
+        self._ready = ready
+
+    def collect(self) -> Iterator[Metric]:
+        gauge = GaugeMetricFamily(
+            "sd_plugin_ready",
+            "1 for a plugin that answers and honours its contract, else 0.",
+            labels=["plugin"],
+        )
+        for plugin, ready in self._ready().items():
+            gauge.add_metric([plugin], float(ready))
         yield gauge
 
 
@@ -68,7 +86,26 @@ class Metrics:
         self._unsaved = self._counter(
             "sd_images_not_saved", "Pictures that could not be written to the output folder."
         )
+        self._begin_plugins()
+        self._begin_switches()
 
+    def _begin_plugins(self) -> None:
+        self._plugin_runs = Counter(
+            "sd_plugin_runs",
+            "Pictures that plugins were given: done, refused (the module does not take it), unavailable"
+            " (nothing was begun), or failed.",
+            ["plugin", "module", "outcome"],
+            registry=self.registry,
+        )
+        self._plugin_seconds = Histogram(
+            "sd_plugin_run_seconds",
+            "How long pictures took that plugins have done, waiting for their turn included.",
+            ["plugin", "module"],
+            buckets=_PLUGIN_SECONDS,
+            registry=self.registry,
+        )
+
+    def _begin_switches(self) -> None:
         self._switches = Counter(
             "sd_checkpoint_switches",
             "Tries to change the served checkpoint, repeated ones included: done, failed (the one before is"
@@ -77,6 +114,9 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        for result in get_args(_Result):
+            # From nought: what begins with its first event has not increased, to Prometheus.
+            self._switches.labels(result=result)
         self._load_seconds = Gauge(
             "sd_checkpoint_load_seconds", "How long the last checkpoint took to load.", registry=self.registry
         )
@@ -110,12 +150,22 @@ class Metrics:
         """From now on the depth of the queue is asked for when metrics are read."""
         self._depth.set_function(depth)
 
+    def watch_plugins(self, ready: Callable[[], Mapping[str, bool]]) -> None:
+        """From now on each plugin is asked for by name, and whether it is ready, when metrics are read."""
+        self.registry.register(_ReadinessOfPlugins(ready))
+
+    def plugin_ran(self, *, plugin: str, module: str, outcome: str, seconds: float) -> None:
+        """A plugin was given a picture."""
+        self._plugin_runs.labels(plugin=plugin, module=module, outcome=outcome).inc()
+        if outcome == "done":
+            self._plugin_seconds.labels(plugin=plugin, module=module).observe(seconds)
+
     def checkpoint_loaded(self, *, load_seconds: float, warm_up_seconds: float) -> None:
         """A checkpoint became resident and made its warm-up picture."""
         self._load_seconds.set(load_seconds)
         self._warm_up_seconds.set(warm_up_seconds)
 
-    def checkpoint_switched(self, *, result: Literal["done", "failed", "superseded"]) -> None:
+    def checkpoint_switched(self, *, result: _Result) -> None:
         """A try to change the served checkpoint ended in this way."""
         self._switches.labels(result=result).inc()
 

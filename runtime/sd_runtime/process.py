@@ -29,6 +29,7 @@ from sd_runtime.jobs.queue import JobQueue
 from sd_runtime.management import create_management_app
 from sd_runtime.metrics import Metrics
 from sd_runtime.models.library import Library
+from sd_runtime.plugins import Bounds, Plugins
 from sd_runtime.prompt.styles import Styles
 from sd_runtime.routes.forwarding import Peers
 from sd_runtime.routes.services import Services
@@ -76,6 +77,7 @@ async def live(settings: Settings, person: standalone.Person | None = None) -> N
     services = make_services(settings, library=library, engine=engine, metrics=metrics)
     metrics.watch_queue(services.queue.waiting)
     metrics.watch_device_memory(lambda: memory.by_kind() if (memory := device.memory()) else {})
+    metrics.watch_plugins(lambda: {each.name: each.ready for each in services.plugins.states()})
     switcher = Switcher(services, engine)
     services.switch = switcher.switch_to if person else None
     wish_at_start(switcher, settings)
@@ -86,9 +88,11 @@ async def live(settings: Settings, person: standalone.Person | None = None) -> N
         async with asyncio.TaskGroup() as group:
             group.create_task(switcher.run())
             group.create_task(keep_swept(services.outputs))
+            group.create_task(services.plugins.follow())
 
     async def close() -> None:
         # Here, where signals are still heard: a thread may be in the midst of a long call.
+        services.plugins.close()
         engine.close()
         await services.peers.close()
         await asyncio.get_running_loop().shutdown_default_executor()
@@ -159,7 +163,22 @@ def make_services(
         metrics=metrics,
         styles=Styles(styles),
         engine=engine,
+        plugins=make_plugins(settings, metrics),
         random=random or SystemRandom(),
+    )
+
+
+def make_plugins(settings: Settings, metrics: Metrics) -> Plugins:
+    """The plugins whose sockets are in the folder; none without one."""
+    return Plugins(
+        settings.plugin_dir,
+        settings.plugins,
+        seconds=settings.plugin_seconds,
+        bounds=Bounds(
+            map_pixels=settings.max_input_pixels,
+            result_pixels=max(settings.max_pixels_per_request, settings.max_input_pixels),
+        ),
+        observer=metrics,
     )
 
 
@@ -172,6 +191,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
         max_batch=settings.max_batch,
         checkpoint_bytes=settings.checkpoint_cache_bytes,
         adapter_bytes=settings.adapter_cache_bytes,
+        controlnet_bytes=settings.controlnet_cache_bytes,
         allow_pickles=settings.allow_pickles,
         compile=settings.compile,
         compile_cache=cache / "compiled" if cache else None,

@@ -35,7 +35,8 @@ _CLOSING_SECONDS = 5
 _COLLECTING_SECONDS = 10.0
 #: Connections of one server at a time beyond the requests it keeps waiting; one more is answered with 503.
 SPARE_CONNECTIONS = 448
-#: An idle connection is closed after this, also one that sends less than a request.
+#: An idle connection is closed after this, also one that sends less than a request, or takes nothing of an
+#: answer.
 IDLE_SECONDS = 30
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _HOST = "SD_HOST (--host)"
@@ -50,8 +51,9 @@ class ListenError(SdError):
 
 
 class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # uvicorn tells its type as one or the other
-    """uvicorn's, ended when it sends no whole request head for as long as an idle one is kept: else those who
-    say nothing would take the places of all others. One more than `most` is answered with 503."""
+    """uvicorn's, ended when for as long as an idle one is kept it sends no whole request head, or takes
+    nothing of its answer: else those who say nothing would take the places of all others, and those who read
+    nothing would have answers kept for them without end. One more than `most` is answered with 503."""
 
     def __init__(self, *given: Any, most: int, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -60,6 +62,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # uvicorn
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        _end_unread(transport, self.timeout_keep_alive)
         if len(self.connections) >= self._most:
             self.app = _crowded
         self._watch()
@@ -82,6 +85,15 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # uvicorn
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
+
+
+def _end_unread(transport: asyncio.Transport, seconds: float) -> None:
+    """Has the system end the connection once nothing of what is sent was taken for so long (RFC 5482): it
+    knows what of it arrived, and watches on where this process is through with the connection."""
+    connected = transport.get_extra_info("socket")
+    # Not every system has it.
+    if connected is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * seconds))
 
 
 async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,16 +4,44 @@ Nothing else reads the environment. It does not know what the settings are used 
 each.
 """
 
+import json
 import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+#: What routes begin with: below a prefix of the same name, one that was taken off and one that was not look
+#: alike.
+_OWN_PATHS = frozenset({"sdapi", "controlnet", "internal", "v1", "openapi.json", "gradio_api"})
 _MIB = 1024 * 1024
+#: Of a plugin's name, which names its socket, too.
+PLUGIN_NAME = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
+_Word = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class WantedModule(BaseModel):
+    """A module of a plugin, by name or alias, and what is said of it in place of the plugin's own words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+.-]{0,62}$")
+    control_type: _Word | None = Field(default=None, alias="controlType")
+    matches: tuple[_Word, ...] | None = Field(default=None, max_length=32)
+
+
+class WantedPlugin(BaseModel):
+    """A plugin that is to be there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=PLUGIN_NAME)
+    kind: Literal["Preprocessor", "Upscaler"]
+    modules: tuple[WantedModule, ...] = Field(default=(), max_length=128)
 
 
 class Settings(BaseSettings):
@@ -61,6 +89,8 @@ class Settings(BaseSettings):
     checkpoint_cache_bytes: int = Field(default=0, ge=0)
     #: Bytes of LoRAs and hypernetworks that are kept for later requests.
     adapter_cache_bytes: int = Field(default=1024 * _MIB, ge=0)
+    #: Bytes of ControlNets that are kept for later requests; those in use stay however large they are.
+    controlnet_cache_bytes: int = Field(default=3 * 1024 * _MIB, ge=0)
     #: Whether the network's repeated blocks are compiled: on CUDA, faster after a slow first request.
     compile: bool = False
 
@@ -81,10 +111,29 @@ class Settings(BaseSettings):
     #: Hex SHA-256 of the bearer token of /v1/state; empty: only loopback clients may read it.
     management_token_sha256: str = ""
     #: Origins whose pages may call this server from a browser (https://a.example or *), separated by commas.
+    #: They may also show this server's page in a frame, but for *.
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    #: `on`: a page to work with is served on /, beside the API and behind the same authentication.
+    page: Literal["on", "off"] = "on"
+    #: The path below which whoever is in front (an ingress, a proxy) has this server: /sd. Whether they take
+    #: it off the requests that they pass on, or not, is all the same. Empty: there is none.
+    root_path: str = ""
     #: `on`: a request may name its pictures by http(s) URL; the server fetches them, from public addresses
     #: only.
     image_urls: Literal["off", "on"] = "off"
+
+    # Plugins: preprocessors and upscalers in processes of their own.
+
+    #: The folder of their sockets, <name>.sock each; unset: there are none.
+    plugin_dir: Path | None = None
+    #: Which they are, as JSON: [{"name": "controlnet-basic", "kind": "Preprocessor", "modules": [{"name":
+    #: "canny", "controlType": "Canny", "matches": ["canny"]}]}]. `modules` may be left out; what it says of a
+    #: module counts more than what the plugin says, and one that the plugin does not have is told of. Of two
+    #: plugins that offer a module of one name the earlier one's has it. Unset: each socket in the folder.
+    plugins: Annotated[tuple[WantedPlugin, ...] | None, NoDecode] = Field(default=None, max_length=32)
+    #: Seconds that a plugin may take for one picture at most; its own limit counts where that is less. A
+    #: picture waits for its turn as long at most, before that.
+    plugin_seconds: float = Field(default=600.0, ge=1, le=3600)
 
     # Limits of one request; a larger one is refused by field and value.
 
@@ -137,7 +186,25 @@ class Settings(BaseSettings):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    @field_validator("output_retention_days", "cache_dir", mode="before")
+    @field_validator("plugins", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value) if value.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"must be JSON: {error}") from error
+
+    @field_validator("plugins")
+    @classmethod
+    def _each_once(cls, value: tuple[WantedPlugin, ...] | None) -> tuple[WantedPlugin, ...] | None:
+        names = [plugin.name for plugin in value or ()]
+        if len(set(names)) < len(names):
+            raise ValueError("must name each plugin once")
+        return value
+
+    @field_validator("output_retention_days", "cache_dir", "plugin_dir", mode="before")
     @classmethod
     def _unset_when_empty(cls, value: object) -> object:
         return None if value == "" else value
@@ -156,6 +223,16 @@ class Settings(BaseSettings):
             raise ValueError("must be 64 hexadecimal digits, or empty")
         return value.lower()
 
+    @field_validator("root_path")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if not _ROOT_PATH.fullmatch(path):
+            raise ValueError("must be a path of letters, digits and .~_- such as /sd, or empty")
+        if path and path.split("/")[1] in _OWN_PATHS:
+            raise ValueError(f"must not begin as paths of its own do: {', '.join(sorted(_OWN_PATHS))}")
+        return path
+
     @field_validator("pod_ip")
     @classmethod
     def _address(cls, value: str) -> str:
@@ -169,6 +246,12 @@ class Settings(BaseSettings):
         if (self.checkpoint is None) == (self.desired_file is None):
             given = "neither is" if self.checkpoint is None else "both are"
             raise ValueError(f"exactly one of SD_CHECKPOINT and SD_DESIRED_FILE must be given; {given}")
+        return self
+
+    @model_validator(mode="after")
+    def _plugins_have_a_folder(self) -> Self:
+        if self.plugins and self.plugin_dir is None:
+            raise ValueError("SD_PLUGIN_DIR must be given with SD_PLUGINS: their sockets are in that folder")
         return self
 
     @model_validator(mode="after")
@@ -187,6 +270,7 @@ def complaints(error: ValidationError) -> list[str]:
         own = problem.get("ctx", {}).get("error") if problem["type"] == "value_error" else None
         said = problem["msg"] if own is None else str(own)
         if problem["loc"]:
-            said = f"SD_{str(problem['loc'][0]).upper()}: {said} (it is {problem['input']!r})"
+            place = ".".join([str(problem["loc"][0]).upper(), *map(str, problem["loc"][1:])])
+            said = f"SD_{place}: {said} (it is {problem['input']!r})"
         sentences.append(said)
     return sentences

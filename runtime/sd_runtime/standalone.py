@@ -78,9 +78,12 @@ class CommandLine(BaseSettings):
     allow_pickles: bool = Field(False, description="also load .ckpt and .pt files")
     compile: bool = Field(False, description="compile the network: faster after a slow first picture (CUDA)")
     cors_origins: str = Field("", description="origins whose pages may call this server, by commas")
+    page: bool = Field(True, description="a page to work with in a browser, beside the API")
+    root_path: str = Field("", description="path below which a proxy in front has this server, such as /sd")
     management_port: int | None = Field(
         None, ge=0, le=65535, description="further port, for /metrics and /v1/state"
     )
+    plugin_dir: Path | None = Field(None, description="folder of plugins' sockets, NAME.sock each")
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **__: Any) -> tuple[Any, ...]:
@@ -116,6 +119,8 @@ def settings_of(given: CommandLine, private: Path) -> Settings:
     if not folder.is_dir():
         raise UnsupportedError("--models-dir", str(given.models_dir), "a folder that exists")
     auth_dir = _credentials(given, private)
+    # What was not typed may come from the environment, as settings without an option do.
+    typed: dict[str, Any] = {} if given.plugin_dir is None else {"plugin_dir": _plugin_dir(given.plugin_dir)}
     return Settings(
         model_roots=(folder,),
         checkpoint=_checkpoint(Library([folder]), folder, given).path,
@@ -130,8 +135,18 @@ def settings_of(given: CommandLine, private: Path) -> Settings:
         dtype=given.dtype,
         allow_pickles=given.allow_pickles,
         compile=given.compile,
+        page="on" if given.page else "off",
+        root_path=given.root_path,
         cors_origins=given.cors_origins,  # type: ignore[arg-type]  # split by its validator
+        **typed,
     )
+
+
+def _plugin_dir(given: Path) -> Path:
+    folder = given.expanduser().absolute()
+    if not folder.is_dir():
+        raise UnsupportedError("--plugin-dir", str(given), "a folder that exists")
+    return folder
 
 
 def welcome(settings: Settings) -> str:
@@ -141,6 +156,7 @@ def welcome(settings: Settings) -> str:
     assert settings.checkpoint is not None
     lines = [
         f"loading {settings.checkpoint.name}; then this answers:",
+        *([f"  {address}/   (a page for a browser)"] if settings.page == "on" else ()),
         f"  {address}/sdapi/v1/txt2img   (what else there is: {address}/openapi.json)",
         f"  pictures are saved in {settings.output_dir}",
     ]

@@ -5,6 +5,7 @@ import time
 
 from cluster import Cluster, Kube
 from shapes import bundle, instance, secret, serve
+from sidecars import catalog_image, plugin, rolled_out
 
 REST_SECONDS = int(os.environ.get("E2E_REST_SECONDS", "30"))
 
@@ -12,6 +13,7 @@ REST_SECONDS = int(os.environ.get("E2E_REST_SECONDS", "30"))
 KINDS = (
     "modelbundles",
     "sdinstances",
+    "sdplugins",
     "deployments",
     "services",
     "jobs",
@@ -56,8 +58,15 @@ def test_one_instance_costs_no_more_writes_than_it_has_things_to_say(kube: Kube,
     assert writes == WRITES
 
 
-def test_nothing_is_written_at_rest(kube: Kube, cluster: Cluster) -> None:
+def serve_with_a_plugin(kube: Kube, cluster: Cluster) -> None:
+    """What is at rest: one of each kind."""
     serve(kube)
+    kube.apply(plugin("controlnet-basic", catalog_image(cluster, "controlnet-basic")))
+    rolled_out(kube, "controlnet-basic")
+
+
+def test_nothing_is_written_at_rest(kube: Kube, cluster: Cluster) -> None:
+    serve_with_a_plugin(kube, cluster)
     before, seen = cluster.settled_writes(), versions(kube)
     time.sleep(REST_SECONDS)
     assert cluster.operator_writes() == before
@@ -65,7 +74,8 @@ def test_nothing_is_written_at_rest(kube: Kube, cluster: Cluster) -> None:
 
 
 def test_a_restarted_operator_writes_nothing(kube: Kube, cluster: Cluster) -> None:
-    serve(kube)
+    serve_with_a_plugin(kube, cluster)
+    cluster.settled_writes()
     seen = versions(kube)
     cluster.kill_operator()
     cluster.wait_operator()

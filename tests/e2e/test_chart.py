@@ -1,38 +1,34 @@
 """The chart: lints, renders for one namespace with a Role, refuses unknown values."""
 
-import pathlib
+import json
 import subprocess
 
+import pytest
 import yaml
 from cluster import Cluster
+from releases import ROOT, HelmError, helm
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = str(ROOT / "charts" / "sd-operator")
 
 
-def helm(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["helm", *arguments], env=cluster.environment, capture_output=True, text=True, check=False
-    )
-
-
 def test_lint_is_clean(cluster: Cluster) -> None:
-    done = helm(cluster, "lint", "--strict", CHART)
-    assert done.returncode == 0, done.stdout
+    helm(cluster, "lint", "--strict", CHART)
 
 
 def test_one_namespace_needs_no_cluster_role(cluster: Cluster) -> None:
     done = helm(cluster, "template", "sd", CHART, "--set", "watchNamespace=team-a", "--namespace", "ops")
-    assert done.returncode == 0, done.stderr
-    kinds = [document["kind"] for document in yaml.safe_load_all(done.stdout) if document]
-    assert "ClusterRole" not in kinds
+    documents = [document for document in yaml.safe_load_all(done) if document]
+    kinds = {document["kind"] for document in documents}
     assert "Role" in kinds
+    assert "ClusterRoleBinding" not in kinds
+    # What belongs to the kinds, for users: bound to nobody here.
+    roles = {each["metadata"]["name"] for each in documents if each["kind"] == "ClusterRole"}
+    assert roles == {"sdoperator-view", "sdoperator-edit", "sdoperator-admin"}
 
 
 def test_an_unknown_value_is_refused(cluster: Cluster) -> None:
-    done = helm(cluster, "template", "sd", CHART, "--set", "watchNamspace=typo")
-    assert done.returncode != 0
-    assert "watchNamspace" in done.stderr
+    with pytest.raises(HelmError, match="watchNamspace"):
+        helm(cluster, "template", "sd", CHART, "--set", "watchNamspace=typo")
 
 
 def test_no_secret_is_readable_by_the_operator(cluster: Cluster) -> None:
@@ -46,3 +42,14 @@ def test_no_secret_is_readable_by_the_operator(cluster: Cluster) -> None:
             check=False,
         )
         assert done.stdout.strip() == "no"
+
+
+def test_every_namespace_of_ours_enforces_the_strictest_pod_security(cluster: Cluster) -> None:
+    found = json.loads(cluster.run("get", "namespaces", "-o", "json"))["items"]
+    # The cluster's own, and one that nothing of ours runs in.
+    ours = [
+        each["metadata"] for each in found if not each["metadata"]["name"].startswith(("kube-", "default"))
+    ]
+    assert {each["name"] for each in ours} >= {"sd-operator", "sd-demo"}
+    levels = {each["name"]: each["labels"].get("pod-security.kubernetes.io/enforce") for each in ours}
+    assert set(levels.values()) == {"restricted"}, levels

@@ -5,6 +5,7 @@ it, and taking it back leaves no trace. No pod runs meanwhile: what pods make of
 import contextlib
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from shapes import API, HUB_FILE, bundle, secret
 
 from tests.unit.operator.instance_fields import CHANGES, ONLY_NEW, ONLY_UP
 
+#: The operator's own namespace.
+CATALOG = "sd-operator"
 KINDS = (
     "deployments,services,configmaps,serviceaccounts,networkpolicies,ingresses,poddisruptionbudgets,"
     "persistentvolumeclaims"
@@ -29,6 +32,17 @@ VOLATILE = {
 }
 VOLATILE |= {"clusterIPs", "nodePort", "deployment.kubernetes.io/revision", "volumeName"}
 VOLATILE |= {"sdoperator.dev/applied", "sdoperator.dev/template", "SD_MANAGEMENT_TOKEN_SHA256"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugins(kube: Kube) -> Iterator[None]:
+    """One of this name in the namespace, and another one in the catalog."""
+    catalog = Kube(kube.cluster, CATALOG)
+    for space, image in ((kube, "localhost/own:1"), (catalog, "localhost/of-the-catalog:1")):
+        spec = {"image": image, "kind": "Preprocessor"}
+        space.apply({"apiVersion": API, "kind": "SDPlugin", "metadata": {"name": "aux"}, "spec": spec})
+    yield
+    catalog.run("delete", "sdplugin/aux", "--ignore-not-found")
 
 
 @pytest.fixture(scope="module", autouse=True)

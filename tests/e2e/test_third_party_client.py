@@ -6,9 +6,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from cluster import Kube
+from cluster import Cluster, Kube
 from conftest import ROOT
 from shapes import PASSWORD, USER, serve
+from sidecars import catalog_image, plugin, rolled_out
 
 #: Calls whose features are not served: the status that the client is told.
 REFUSED = {
@@ -20,7 +21,8 @@ REFUSED = {
     "txt2img sag": 422,
     "txt2img animatediff": 422,
     "txt2img controlnet": 422,
-    "controlnet_detect": 404,
+    # The client's name of the pictures is none that sd-webui-controlnet knows.
+    "controlnet_detect": 422,
     "InstructPix2Pix": 404,
     "RemBG": 404,
     "Tagger interrogate": 404,
@@ -28,10 +30,6 @@ REFUSED = {
 #: The client raises KeyError, as the answer is an error and not what it looks for.
 ABSENT = {
     "list_prompt_gen_models",
-    "controlnet_version",
-    "controlnet_model_list",
-    "controlnet_module_list",
-    "ControlNetInterface.model_list",
     "ModelKeyword",
 }
 #: The client gives the error's JSON to its caller.
@@ -56,9 +54,11 @@ PICTURES = {
 
 
 @pytest.fixture(scope="module")
-def found(kube: Kube) -> dict[str, Any]:
+def found(kube: Kube, cluster: Cluster) -> dict[str, Any]:
     """What became of each call."""
     serve(kube)
+    kube.apply(plugin("controlnet-basic", catalog_image(cluster, "controlnet-basic")))
+    rolled_out(kube, "controlnet-basic")
     python = subprocess.run(
         ["hack/venv", "client"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -85,7 +85,7 @@ def test_every_call_of_what_is_served_is_answered(found: dict[str, Any]) -> None
     raised = {name: found[name] for name in served if "raised" in found[name]}
     print(f"{len(served)} calls answered, {len(found) - len(served)} refused")
     assert not raised
-    assert len(served) >= 41
+    assert len(served) >= 45
 
 
 def test_pictures_have_the_sizes_that_were_asked_for(found: dict[str, Any]) -> None:
@@ -110,6 +110,7 @@ def test_the_lists_are_those_of_this_server(found: dict[str, Any]) -> None:
     assert {"Euler a", "DPM++ 2M", "UniPC", "LCM"} <= set(names)
     assert found["util_get_current_model"]["answer"] in found["util_get_model_names"]["answer"]
     assert found["get_progress"]["answer"]["progress"] == 0
+    assert "canny" in found["controlnet_module_list"]["answer"]
 
 
 def test_an_option_is_changed_by_sending_all_of_them_back(found: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from benchmarks.rig.scene import API
 KINDS = (
     (API, "sdinstances"),
     (API, "modelbundles"),
+    (API, "sdplugins"),
     ("apps/v1", "deployments"),
     ("apps/v1", "replicasets"),
     ("batch/v1", "jobs"),

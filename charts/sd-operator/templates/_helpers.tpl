@@ -1,24 +1,89 @@
+{{- /* Build metadata, as Flux adds it to the version of a chart from OCI, has a "+", which no label may have. */ -}}
 {{- define "sd-operator.labels" -}}
-app.kubernetes.io/name: sd-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{ include "sd-operator.names" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_." }}
 {{- end }}
 
-{{- define "sd-operator.selector" -}}
+{{- define "sd-operator.names" -}}
 app.kubernetes.io/name: sd-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{/* Of the operator's pod, and of the Service in front of it. */}}
+{{- define "sd-operator.selector" -}}
+{{ include "sd-operator.names" . }}
 app.kubernetes.io/component: operator
 {{- end }}
 
 {{/* An image reference: (dict "image" .Values.image "root" .) */}}
 {{- define "sd-operator.image" -}}
-{{- $registry := .root.Values.global.imageRegistry | default .image.registry -}}
+{{- $registry := .root.Values.global.imageRegistry | default .image.registry | trimSuffix "/" -}}
 {{- with $registry }}{{ . }}/{{ end }}{{ .image.repository }}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- define "sd-operator.keySecret" -}}
 {{ .Values.key.existingSecret | default (printf "%s-key" .Release.Name) }}
+{{- end }}
+
+{{/* Pod Security `restricted`, the container's half. */}}
+{{- define "sd-operator.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* Networks as the operator is told them: (list "the value's name" networks). It would end at one that is none, when
+     the operator before it has ended already. */}}
+{{- define "sd-operator.networks" -}}
+{{- $of := index . 0 }}
+{{- $byte := "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])" }}
+{{- $groups := "[0-9A-Fa-f]{1,4}(:[0-9A-Fa-f]{1,4})" }}
+{{- range $index, $network := index . 1 }}
+{{- $address := splitList "/" $network | first }}
+{{- $prefix := splitList "/" $network | last | int }}
+{{- $good := false }}
+{{- if regexMatch (printf "^(%s[.]){3}%s$" $byte $byte) $address }}
+{{- $number := 0 }}
+{{- range splitList "." $address }}{{ $number = add (mul $number 256) (int .) }}{{ end }}
+{{- $size := 1 }}
+{{- range until (int (sub 32 (min 32 $prefix))) }}{{ $size = mul $size 2 }}{{ end }}
+{{- $good = and (le $prefix 32) (eq (mod $number $size) 0) }}
+{{- else if regexMatch (printf "^%s{7}$" $groups) $address }}
+{{- $good = le $prefix 128 }}
+{{- else if regexMatch (printf "^(%s{0,6})?::(%s{0,6})?$" $groups $groups) $address }}
+{{- $good = and (le $prefix 128) (le (len (regexFindAll "[0-9A-Fa-f]+" $address -1)) 7) }}
+{{- end }}
+{{- if not $good }}
+{{- fail (printf "%s[%d]: %q is no network: a CIDR such as 10.0.0.0/8 or fd00::/8 is wanted, with no bit set beyond its prefix" $of $index $network) }}
+{{- end }}
+{{- end }}
+{{- join "," (index . 1) }}
+{{- end }}
+
+{{/* Every setting of the operator that a value sets, in the order of sd_operator/settings.py. */}}
+{{- define "sd-operator.env" -}}
+- {name: SDO_WATCH_NAMESPACE, value: {{ .Values.watchNamespace | quote }}}
+- name: SDO_CATALOG_NAMESPACE
+  valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}
+- {name: SDO_OPERATOR_IMAGE, value: {{ include "sd-operator.image" (dict "image" .Values.image "root" .) | quote }}}
+- {name: SDO_RUNTIME_IMAGE, value: {{ include "sd-operator.image" (dict "image" .Values.runtimeImage "root" .) | quote }}}
+- {name: SDO_IMAGE_PULL_POLICY, value: {{ .Values.podImagePullPolicy }}}
+{{- $secrets := list }}
+{{- range .Values.global.imagePullSecrets }}{{ $secrets = append $secrets .name }}{{ end }}
+- {name: SDO_IMAGE_PULL_SECRETS, value: {{ join "," $secrets | quote }}}
+- name: SDO_NAMESPACE
+  valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}
+- {name: SDO_KEY_SECRET, value: {{ include "sd-operator.keySecret" . | quote }}}
+- {name: SDO_HF_ENDPOINT, value: {{ .Values.huggingFaceEndpoint | quote }}}
+- {name: SDO_CIVITAI_ENDPOINT, value: {{ .Values.civitaiEndpoint | quote }}}
+- {name: SDO_FETCH_ALLOWED_NETWORKS, value: {{ include "sd-operator.networks" (list "fetch.allowedNetworks" .Values.fetch.allowedNetworks) | quote }}}
+- {name: SDO_FETCH_REFUSED_NETWORKS, value: {{ include "sd-operator.networks" (list "fetch.refusedNetworks" .Values.fetch.refusedNetworks) | quote }}}
+- {name: SDO_LOG_LEVEL, value: {{ .Values.logLevel }}}
+- {name: SDO_METRICS_PORT, value: "9090"}
+- {name: SDO_GPU_PROFILES, value: {{ .Values.gpu.profiles | toJson | quote }}}
+- {name: SDO_GPU_HEADROOM, value: {{ .Values.gpu.headroom | quote }}}
+- {name: SDO_GPU_FAMILY_MEMORY, value: {{ .Values.gpu.familyMemory | toJson | quote }}}
 {{- end }}

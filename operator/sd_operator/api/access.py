@@ -69,6 +69,13 @@ class Access(Model):
             "it; the operator never reads it. Needed when auth is Required, and refused when it is Disabled."
         ),
     ] = None
+    page: Annotated[
+        Literal["Enabled", "Disabled"],
+        Field(
+            description="Enabled serves a page to work with in a browser, on path / beside the API and "
+            "behind the same authentication; Disabled serves the API alone. Default: Enabled."
+        ),
+    ] = "Enabled"
     service: Annotated[Service, Field(description="The Service in front of the pods.")] = Service()
     ingress: Annotated[
         Ingress | None, Field(description="An Ingress in front of the Service. Default: none.")

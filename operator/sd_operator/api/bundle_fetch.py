@@ -98,8 +98,9 @@ class FetchOptions(Model):
         tuple[LocalObjectReference, ...] | None,
         Field(
             max_length=16,
-            description="Secrets of the namespace for pulling the operator's image, which fetch pods run. "
-            "Default: those of the namespace's default service account.",
+            description="Secrets of the namespace for pulling the operator's image, which fetch pods run, "
+            "besides those of the operator's settings. Default: none besides; if those have none either, "
+            "those of the namespace's default service account.",
             json_schema_extra=list_map("name"),
         ),
     ] = None

@@ -174,8 +174,8 @@ class ModelBundleStatus(ConditionedStatus):
         tuple[Annotated[str, Field(max_length=253)], ...],
         Field(
             max_length=MAX_USED_BY,
-            description="SDInstances of the namespace that mount the bundle, in alphabetical order; the "
-            f"first {MAX_USED_BY} where there are more.",
+            description="SDInstances of the namespace that mount the bundle, for themselves or for a plugin, "
+            f"in alphabetical order; the first {MAX_USED_BY} where there are more.",
             json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
     ] = ()

@@ -14,8 +14,18 @@ import yaml
 from sd_operator.api.base import Model
 from sd_operator.api.bundle import ModelBundle
 from sd_operator.api.instance import SDInstance
+from sd_operator.api.plugin import NAME_RULE, SDPlugin
 from sd_operator.api.schema import rules
-from sd_operator.names import GROUP, LABEL_PATTERN, MODELBUNDLE, NAME_PATTERN, SDINSTANCE, VERSION, Resource
+from sd_operator.names import (
+    GROUP,
+    LABEL_PATTERN,
+    MODELBUNDLE,
+    NAME_PATTERN,
+    SDINSTANCE,
+    SDPLUGIN,
+    VERSION,
+    Resource,
+)
 
 Schema = dict[str, Any]
 
@@ -184,51 +194,81 @@ def definition(
 def definitions() -> dict[str, Schema]:
     """File name → CustomResourceDefinition, for every kind."""
     return {
-        f"{GROUP}_{MODELBUNDLE.plural}.yaml": definition(
-            MODELBUNDLE,
-            model=ModelBundle,
-            short_name="sdmb",
-            name_rule=(
-                f"self.metadata.name.matches('{LABEL_PATTERN}')",
-                "metadata.name must be at most 63 lower-case letters, digits and dashes, beginning and "
-                "ending with a letter or digit: it becomes a label and the name of a volume",
-            ),
-            columns=(
-                *_COMMON_COLUMNS,
-                ("Files", "string", ".status.progress.files", 0),
-                ("Percent", "integer", ".status.progress.percent", 0),
-                ("Size", "string", ".status.progress.size", 0),
-                ("Capacity", "string", ".status.volume.capacity", 1),
-                ("Policy", "string", ".spec.formatPolicy", 1),
-                *_LAST_COLUMNS,
-            ),
-            scale=False,
-        ),
-        f"{GROUP}_{SDINSTANCE.plural}.yaml": definition(
-            SDINSTANCE,
-            model=SDInstance,
-            short_name="sdi",
-            name_rule=(
-                f"self.metadata.name.matches('{NAME_PATTERN}')",
-                "metadata.name must be at most 63 lower-case letters, digits and dashes, beginning with a "
-                "letter and ending with a letter or digit: the Service has the same name",
-            ),
-            columns=(
-                *_COMMON_COLUMNS,
-                ("Replicas", "integer", ".status.replicas", 0),
-                ("Loaded", "integer", ".status.models.loaded", 0),
-                ("Checkpoint", "string", ".spec.checkpoint.file", 0),
-                ("VRAM", "string", ".status.vram.requested", 0),
-                ("Device", "string", ".status.acceleration.device", 0),
-                _LAST_COLUMNS[0],
-                ("Backend", "string", ".status.vram.backend", 1),
-                ("Endpoint", "string", ".status.endpoint", 1),
-                _LAST_COLUMNS[1],
-            ),
-            scale=True,
-            selectable=(".spec.checkpoint.bundle", ".spec.checkpoint.file", ".spec.gpu.backend"),
-        ),
+        f"{GROUP}_{MODELBUNDLE.plural}.yaml": _bundle(),
+        f"{GROUP}_{SDINSTANCE.plural}.yaml": _instance(),
+        f"{GROUP}_{SDPLUGIN.plural}.yaml": _plugin(),
     }
+
+
+def _bundle() -> Schema:
+    return definition(
+        MODELBUNDLE,
+        model=ModelBundle,
+        short_name="sdmb",
+        name_rule=(
+            f"self.metadata.name.matches('{LABEL_PATTERN}')",
+            "metadata.name must be at most 63 lower-case letters, digits and dashes, beginning and "
+            "ending with a letter or digit: it becomes a label and the name of a volume",
+        ),
+        columns=(
+            *_COMMON_COLUMNS,
+            ("Files", "string", ".status.progress.files", 0),
+            ("Percent", "integer", ".status.progress.percent", 0),
+            ("Size", "string", ".status.progress.size", 0),
+            ("Capacity", "string", ".status.volume.capacity", 1),
+            ("Policy", "string", ".spec.formatPolicy", 1),
+            *_LAST_COLUMNS,
+        ),
+        scale=False,
+    )
+
+
+def _instance() -> Schema:
+    return definition(
+        SDINSTANCE,
+        model=SDInstance,
+        short_name="sdi",
+        name_rule=(
+            f"self.metadata.name.matches('{NAME_PATTERN}')",
+            "metadata.name must be at most 63 lower-case letters, digits and dashes, beginning with a "
+            "letter and ending with a letter or digit: the Service has the same name",
+        ),
+        columns=(
+            *_COMMON_COLUMNS,
+            ("Replicas", "integer", ".status.replicas", 0),
+            ("Loaded", "integer", ".status.models.loaded", 0),
+            ("Checkpoint", "string", ".spec.checkpoint.file", 0),
+            ("VRAM", "string", ".status.vram.requested", 0),
+            ("Device", "string", ".status.acceleration.device", 0),
+            _LAST_COLUMNS[0],
+            ("Backend", "string", ".status.vram.backend", 1),
+            ("Endpoint", "string", ".status.endpoint", 1),
+            _LAST_COLUMNS[1],
+        ),
+        scale=True,
+        selectable=(".spec.checkpoint.bundle", ".spec.checkpoint.file", ".spec.gpu.backend"),
+    )
+
+
+def _plugin() -> Schema:
+    return definition(
+        SDPLUGIN,
+        model=SDPlugin,
+        short_name="sdp",
+        name_rule=NAME_RULE,
+        columns=(
+            ("Kind", "string", ".spec.kind", 0),
+            *_COMMON_COLUMNS,
+            ("Instances", "string", ".status.instances", 0),
+            ("Version", "string", ".status.version", 0),
+            ("Image", "string", ".spec.image", 0),
+            _LAST_COLUMNS[0],
+            ("Used By", "string", ".status.usedBy", 1),
+            _LAST_COLUMNS[1],
+        ),
+        scale=False,
+        selectable=(".spec.kind",),
+    )
 
 
 class _Dumper(yaml.SafeDumper):

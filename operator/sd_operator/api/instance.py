@@ -8,6 +8,7 @@ from sd_operator import names
 from sd_operator.api.access import Access
 from sd_operator.api.base import Model, ObjectMeta
 from sd_operator.api.gpu import GPU_RULES, Gpu
+from sd_operator.api.instance_plugins import MAX_PLUGINS, PluginReference
 from sd_operator.api.instance_status import SDInstanceStatus
 from sd_operator.api.kubernetes import (
     AnnotationMap,
@@ -90,6 +91,14 @@ class SDInstanceSpec(Model):
             "requests, unless the pods need other resources for it."
         ),
     ]
+    plugins: Annotated[
+        tuple[PluginReference, ...],
+        Field(
+            max_length=MAX_PLUGINS,
+            description="SDPlugins whose containers run beside the runtime's in every pod. Default: none.",
+            json_schema_extra=list_map("name"),
+        ),
+    ] = ()
     options: Annotated[
         OptionMap | None,
         Field(
@@ -145,7 +154,8 @@ class SDInstanceSpec(Model):
         tuple[LocalObjectReference, ...] | None,
         Field(
             max_length=16,
-            description="Secrets that the kubelet pulls the image with. Default: none.",
+            description="Secrets of the namespace that the kubelet pulls the pods' images with, the plugins' "
+            "among them, besides those of the operator's settings. Default: none besides.",
             json_schema_extra=list_map("name"),
         ),
     ] = None

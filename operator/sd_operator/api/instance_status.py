@@ -6,6 +6,7 @@ from pydantic import Field
 
 from sd_operator.api.base import Model
 from sd_operator.api.conditions import ConditionedStatus
+from sd_operator.api.instance_plugins import MAX_PLUGINS, PluginStatus
 from sd_operator.api.schema import list_map
 
 
@@ -99,6 +100,14 @@ class SDInstanceStatus(ConditionedStatus):
         str | None, Field(max_length=512, description="Address of the service inside the cluster.")
     ] = None
     models: Annotated[ModelsStatus | None, Field(description="What the pods say they hold.")] = None
+    plugins: Annotated[
+        tuple[PluginStatus, ...] | None,
+        Field(
+            max_length=MAX_PLUGINS,
+            description="What the pods say of the plugins in spec.plugins.",
+            json_schema_extra=list_map("name"),
+        ),
+    ] = None
     acceleration: Annotated[
         AccelerationStatus | None,
         Field(description="What the pods compute on; absent until one reports it."),

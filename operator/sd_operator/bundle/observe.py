@@ -2,16 +2,17 @@
 
 import asyncio
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sd_operator import claims, names, pods
+from sd_operator import claims, names, pods, uses
 from sd_operator.api.base import parse
 from sd_operator.api.bundle import ModelBundle
 from sd_operator.bundle.children import upkeep
 from sd_operator.cluster import Api, Object
 from sd_operator.fetch_client import Progress
+from sd_operator.names import Key
 from sd_operator.pods import Trouble
 
 #: A Job without any pod this long after it was made has something to tell in its events.
@@ -32,6 +33,9 @@ class Observed:
     pods: tuple[Object, ...] = ()
     #: SDInstances of the namespace.
     neighbours: tuple[Object, ...] = ()
+    #: SDPlugins that they may use; `catalog` is the namespace of those for all.
+    plugins: Mapping[Key, Object] = field(default_factory=dict)
+    catalog: str = ""
     #: How far running fetches are, by the names of their Jobs.
     progress: Mapping[str, Progress] = field(default_factory=dict)
     #: When the bundle was made.
@@ -43,12 +47,17 @@ class Observed:
 
     @property
     def instances(self) -> list[Object]:
-        """SDInstances whose spec names the bundle."""
-        return users_of(self.bundle.metadata.name, self.neighbours)
+        """SDInstances whose pods mount the bundle: their spec names it, or a plugin of theirs does."""
+        name = self.bundle.metadata.name
+        return [
+            instance
+            for instance in self.neighbours
+            if name in uses.all_bundles(instance, self.plugins, catalog=self.catalog)
+        ]
 
     @property
     def users(self) -> tuple[str, ...]:
-        """Names of the SDInstances whose spec names the bundle."""
+        """Names of the SDInstances that use the bundle."""
         return tuple(sorted(instance["metadata"]["name"] for instance in self.instances))
 
     @property
@@ -73,16 +82,18 @@ class Observed:
         return sorted(mine, key=lambda pod: str(pod["metadata"].get("creationTimestamp") or ""))
 
 
-async def observe(api: Api, manifest: Object, *, now: datetime.datetime) -> Observed:
-    """The world around a bundle; a ManifestError when the stored object is none."""
+async def observe(api: Api, manifest: Object, *, now: datetime.datetime, catalog: str = "") -> Observed:
+    """The world around a bundle; a ManifestError when the stored object is none. `catalog` is the namespace
+    of the plugins for all, "" where there is none."""
     bundle = parse(ModelBundle, manifest)
     namespace, name = bundle.metadata.namespace, bundle.metadata.name
     selector = names.bundle_selector(name)
-    claim, jobs, own_pods, instances = await asyncio.gather(
+    claim, jobs, own_pods, instances, plugins = await asyncio.gather(
         api.get(names.CLAIM, namespace=namespace, name=bundle.claim_name),
         api.find(names.JOB, namespace=namespace, labels=selector),
         api.find(names.POD, namespace=namespace, labels=selector),
         api.find(names.SDINSTANCE, namespace=namespace),
+        _plugins(api, {namespace, catalog} - {""}),
     )
     observed = Observed(
         bundle=bundle,
@@ -92,6 +103,8 @@ async def observe(api: Api, manifest: Object, *, now: datetime.datetime) -> Obse
         upkeep=tuple(job for job in jobs if _is_upkeep(job)),
         pods=tuple(own_pods),
         neighbours=tuple(instances),
+        plugins=plugins,
+        catalog=catalog,
         made=str(manifest["metadata"].get("creationTimestamp") or ""),
         asked=(manifest["metadata"].get("annotations") or {}).get(names.ANNOTATION_VERIFY),
     )
@@ -105,6 +118,15 @@ async def observe(api: Api, manifest: Object, *, now: datetime.datetime) -> Obse
         if warning is not None:
             warnings[metadata["uid"]] = warning
     return replace(observed, warnings=warnings)
+
+
+async def _plugins(api: Api, spaces: set[str]) -> dict[Key, Object]:
+    found = await asyncio.gather(*(api.find(names.SDPLUGIN, namespace=space) for space in spaces))
+    return {
+        Key(names.SDPLUGIN.kind, plugin["metadata"]["namespace"], plugin["metadata"]["name"]): plugin
+        for listed in found
+        for plugin in listed
+    }
 
 
 async def holders(api: Api, observed: Observed) -> tuple[str, ...]:
@@ -141,22 +163,6 @@ async def refound(api: Api, observed: Observed) -> Observed:
     selector = names.bundle_selector(metadata.name)
     found = await api.refind(names.POD, namespace=metadata.namespace, labels=selector)
     return replace(observed, pods=tuple(found))
-
-
-def users_of(bundle: str, instances: Iterable[Object]) -> list[Object]:
-    """The SDInstances that mount the bundle."""
-    return [instance for instance in instances if bundle in bundle_names(instance)]
-
-
-def bundle_names(instance: Mapping[str, Any]) -> frozenset[str]:
-    """The bundles that an SDInstance names, as far as it can be read at all."""
-    spec = instance.get("spec")
-    models = spec.get("models") if isinstance(spec, Mapping) else None
-    if not isinstance(models, list):
-        return frozenset()
-    return frozenset(
-        model["name"] for model in models if isinstance(model, Mapping) and isinstance(model.get("name"), str)
-    )
 
 
 def condition(job: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:

@@ -60,7 +60,12 @@ class BundleReconciler:
             self._progress.pop(key, None)
             return None
         try:
-            observed = await observe(self._api, manifest, now=datetime.datetime.now(tz=datetime.UTC))
+            observed = await observe(
+                self._api,
+                manifest,
+                now=datetime.datetime.now(tz=datetime.UTC),
+                catalog=self._settings.catalog_namespace,
+            )
         except errors.ManifestError as error:
             return await self._malformed(manifest, error)
         if _is_going(manifest):

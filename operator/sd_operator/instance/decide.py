@@ -15,9 +15,10 @@ from sd_operator.api.instance import ModelReference, SDInstance
 from sd_operator.api.reasons import Reason
 from sd_operator.cluster import Object
 from sd_operator.gpu_profiles import GpuSettings
-from sd_operator.instance import gpu
+from sd_operator.instance import gpu, plugins
 from sd_operator.instance.desired import Checkpoint, Desired, written_on
 from sd_operator.instance.observe import Observed, mounted_bundles
+from sd_operator.instance.plugins import Plugin
 from sd_operator.manifests import is_orphan, is_ours, was_ours
 
 Check = Callable[[Observed], Verdict | None]
@@ -33,6 +34,8 @@ class Plan:
     desired: Desired | None = None
     allocation: gpu.Allocation | None = None
     need: gpu.Need | None = None
+    #: Those that the pods run: of the spec, or those that they ran before.
+    plugins: tuple[Plugin, ...] = ()
     verdict: Verdict | None = None
 
 
@@ -45,9 +48,12 @@ def plan(observed: Observed, settings: GpuSettings) -> Plan:
     missing = _first(BUNDLE_CHECKS, observed)
     wanted = _verified(observed) if missing is None else missing
     if isinstance(wanted, Checkpoint):
-        missing = _volumes_exist(observed)
+        missing = _volumes_exist(observed) or plugins.volumes_exist(observed)
         if missing is None:
-            return _on_gpu(observed, settings, Plan(instance=instance, desired=_desired(instance, wanted)))
+            wished = Plan(
+                instance=instance, desired=_desired(instance, wanted), plugins=plugins.resolved(observed)
+            )
+            return _on_gpu(observed, settings, wished)
         wanted = missing
     serving = served(observed)
     if serving is None or observed.deployment is None:
@@ -58,6 +64,7 @@ def plan(observed: Observed, settings: GpuSettings) -> Plan:
     kept = Plan(
         instance=_as_deployed(instance, serving, observed.deployment),
         desired=_desired(instance, serving),
+        plugins=plugins.written_on(observed.deployment),
         verdict=wanted,
     )
     return _on_gpu(observed, settings, kept)
@@ -104,18 +111,23 @@ def exclusive(observed: Observed) -> frozenset[str]:
 
 
 def has_pickles(observed: Observed) -> bool:
-    """Whether a bundle may have put pickles onto its volume, for the pods to read."""
-    return any(
-        isinstance(bundle, ModelBundle) and bundle.spec.format_policy == "Unsafe"
-        for bundle in observed.bundles.values()
-    )
+    """Whether a bundle may have put pickles onto its volume, for the runtime to read."""
+    return any(bundle.spec.format_policy == "Unsafe" for _, bundle in _of_runtime(observed))
+
+
+def _of_runtime(observed: Observed) -> Iterable[tuple[str, ModelBundle]]:
+    """The bundles that the runtime mounts, as far as they can be read; plugins have others besides."""
+    for model in observed.instance.spec.models:
+        bundle = observed.bundles.get(model.name)
+        if isinstance(bundle, ModelBundle):
+            yield model.name, bundle
 
 
 def expected_files(observed: Observed, desired: Desired) -> Mapping[tuple[str, str], str]:
     """Mount path and path of every verified file but the checkpoint → its digest: pods must find them."""
     wanted = {}
-    for name, bundle in observed.bundles.items():
-        if not isinstance(bundle, ModelBundle) or name not in observed.claims:
+    for name, bundle in _of_runtime(observed):
+        if name not in observed.claims:
             continue
         for _, status in _verified_files(bundle):
             place = (names.bundle_mount_path(name), str(status.path))
@@ -320,8 +332,15 @@ def _volumes_exist(observed: Observed) -> Verdict | None:
 
 #: What is wrong with the spec alone, or clashes with what others made: the children are not touched.
 SPEC_CHECKS: tuple[Check, ...] = (_name, _access, _checkpoint_bundle, _outputs, _env)
-#: What the bundles lack: the pods that serve already are looked after all the same.
-BUNDLE_CHECKS: tuple[Check, ...] = (_bundles_exist, _paths_apart, _file_exists)
+#: What the bundles and plugins lack: the pods that serve already are looked after all the same.
+BUNDLE_CHECKS: tuple[Check, ...] = (
+    _bundles_exist,
+    plugins.exist,
+    plugins.bundles_exist,
+    _paths_apart,
+    plugins.paths_apart,
+    _file_exists,
+)
 
 
 def _verified(observed: Observed) -> Checkpoint | Verdict:

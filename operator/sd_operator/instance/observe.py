@@ -5,10 +5,11 @@ import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sd_operator import errors, names, pods
+from sd_operator import errors, names, pods, uses
 from sd_operator.api.base import parse
 from sd_operator.api.bundle import ModelBundle
 from sd_operator.api.instance import SDInstance
+from sd_operator.api.plugin import SDPlugin
 from sd_operator.cluster import Api, Object
 from sd_operator.instance.children.config import config_of
 from sd_operator.instance.gpu import Offers
@@ -23,6 +24,9 @@ ASKED_AT_ONCE = 16
 Answer = RuntimeState | errors.RuntimeUnreachableError
 #: Kind and name of a child.
 ChildKey = tuple[str, str]
+
+#: Where a pod's spec has its containers: those that start first, the plugins among them, and the others.
+ALL_CONTAINERS = ("containers", "initContainers")
 
 #: Kinds of children of an instance that every cluster serves, besides its pods.
 CHILD_KINDS = (
@@ -43,8 +47,12 @@ class Observed:
 
     instance: SDInstance
     now: datetime.datetime
-    #: name → the bundle, None when there is none, the error when it cannot be read
+    #: name → the bundle, None when there is none, the error when it cannot be read; also those of plugins
     bundles: Mapping[str, ModelBundle | errors.ManifestError | None] = field(default_factory=dict)
+    #: name in spec.plugins → the plugin, in the same way
+    plugins: Mapping[str, SDPlugin | errors.ManifestError | None] = field(default_factory=dict)
+    #: the namespace of the plugins for all; "": there is none
+    catalog: str = ""
     #: bundle → its claim, also one that is being deleted
     claims: Mapping[str, Object] = field(default_factory=dict)
     #: the objects that carry the instance's label, or the name of a child
@@ -106,10 +114,10 @@ def key_of(child: Object) -> ChildKey:
     return child["kind"], child["metadata"]["name"]
 
 
-def mounted_bundles(deployment: Object | None) -> list[str]:
-    """The bundles that pods of the Deployment mount."""
+def mounted_bundles(deployment: Object | None, *, kinds: Iterable[str] = ("containers",)) -> list[str]:
+    """The bundles that pods of the Deployment mount: into the runtime, or into containers of these kinds."""
     pod = (deployment or {}).get("spec", {}).get("template", {}).get("spec") or {}
-    containers = pod.get("containers") or ()
+    containers = [each for kind in kinds for each in pod.get(kind) or ()]
     paths = [str(mount.get("mountPath")) for each in containers for mount in each.get("volumeMounts") or ()]
     mounted = [path.removeprefix(names.BUNDLES) for path in paths if path.startswith(names.BUNDLES)]
     # Whatever else somebody mounted there is no bundle.
@@ -117,13 +125,14 @@ def mounted_bundles(deployment: Object | None) -> list[str]:
 
 
 def mounted_claims(deployment: Object | None) -> dict[str, str]:
-    """The claims of the bundles that pods of the Deployment mount."""
+    """The claims of the bundles that pods of the Deployment mount, for whatever container."""
     pod = (deployment or {}).get("spec", {}).get("template", {}).get("spec") or {}
     claims = {
         volume.get("name"): (volume.get("persistentVolumeClaim") or {}).get("claimName")
         for volume in pod.get("volumes") or ()
     }
-    found = {bundle: claims.get(names.bundle_volume_name(bundle)) for bundle in mounted_bundles(deployment)}
+    mounted = mounted_bundles(deployment, kinds=ALL_CONTAINERS)
+    found = {bundle: claims.get(names.bundle_volume_name(bundle)) for bundle in mounted}
     return {bundle: claim for bundle, claim in found.items() if claim}
 
 
@@ -136,12 +145,25 @@ def claim_names(
 
 
 async def observe(
-    api: Api, runtimes: Runtimes, offers: OfferBook, manifest: Object, *, now: datetime.datetime
+    api: Api,
+    runtimes: Runtimes,
+    offers: OfferBook,
+    manifest: Object,
+    *,
+    now: datetime.datetime,
+    catalog: str = "",
 ) -> Observed:
     """The world around an instance; a ManifestError when the stored object is none."""
     instance = parse(SDInstance, manifest)
     namespace, name = instance.metadata.namespace, instance.metadata.name
+    plugins = await _plugins(api, instance, catalog)
     models = [model.name for model in instance.spec.models]
+    models += [
+        model.name
+        for plugin in plugins.values()
+        if isinstance(plugin, SDPlugin)
+        for model in plugin.spec.models
+    ]
     children, all_pods, bundles, offered = await asyncio.gather(
         _children(api, namespace, name),
         api.find(names.POD, namespace=namespace, labels=names.instance_selector(name)),
@@ -149,7 +171,7 @@ async def observe(
         offers.for_backend(instance.spec.gpu.backend),
     )
     deployment = children.get((names.DEPLOYMENT.kind, name))
-    wanted = [*models, *mounted_bundles(deployment)]
+    wanted = [*models, *mounted_bundles(deployment, kinds=ALL_CONTAINERS)]
     claims = await _claims(api, namespace, wanted, claim_names(bundles, deployment))
     living = [pod for pod in all_pods if not pods.is_leaving(pod) and not pods.is_finished(pod)]
     living.sort(
@@ -162,6 +184,8 @@ async def observe(
         instance=instance,
         now=now,
         bundles=bundles,
+        plugins=plugins,
+        catalog=catalog,
         claims=claims,
         children=children,
         pods=tuple(living),
@@ -200,6 +224,26 @@ async def _bundles(
 
     wanted = list(dict.fromkeys(models))
     return dict(zip(wanted, await asyncio.gather(*(one(name) for name in wanted)), strict=True))
+
+
+async def _plugins(
+    api: Api, instance: SDInstance, catalog: str
+) -> dict[str, SDPlugin | errors.ManifestError | None]:
+    async def one(name: str, scope: str) -> SDPlugin | errors.ManifestError | None:
+        key = uses.plugin_key(name, scope, namespace=instance.metadata.namespace, catalog=catalog)
+        if key is None:
+            return None
+        manifest = await api.get(names.SDPLUGIN, namespace=key.namespace, name=key.name)
+        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+            return None
+        try:
+            return parse(SDPlugin, manifest)
+        except errors.ManifestError as error:
+            return error
+
+    named = instance.spec.plugins
+    found = await asyncio.gather(*(one(each.name, each.scope) for each in named))
+    return {each.name: plugin for each, plugin in zip(named, found, strict=True)}
 
 
 def _is_gone(bundle: Object) -> bool:

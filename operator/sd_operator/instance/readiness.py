@@ -4,6 +4,7 @@ Ready needs one replica that serves this generation with everything it needs; wh
 is told by Reconciling. Stalled is for what a person has to change while no replica serves this generation.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 from sd_operator import blame, errors, names, pods
 from sd_operator.api.conditions import Verdict, ready, reconciling, stalled
 from sd_operator.api.reasons import Reason
+from sd_operator.instance import answers
 from sd_operator.instance.decide import expected_files
 from sd_operator.instance.desired import Desired
 from sd_operator.instance.observe import Observed
-from sd_operator.runtime_client import RuntimeState
+from sd_operator.runtime_client import PluginState, RuntimeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Replica:
     on_device: bool
     #: files of the bundles that it does not find, as `<mount>/<path>`
     missing: tuple[str, ...]
+    #: what is said of the plugins in the spec, as far as anything is
+    plugins: Mapping[str, PluginState]
 
     def told(self, desired: Desired) -> bool:
         """Whether the runtime knows what it shall serve."""
@@ -49,7 +53,14 @@ class Replica:
     def serves(self, desired: Desired) -> bool:
         """Whether it has all it needs, lets its users in, and the Service sends requests to it."""
         complete = self.on_device and self.lets_in and not self.missing
-        return self.holds(desired) and complete and pods.is_ready(self.pod)
+        # A sidecar that ends again and again makes the pod ready for moments.
+        fails = self.trouble is not None and self.trouble.permanent
+        return self.holds(desired) and complete and pods.is_ready(self.pod) and not fails
+
+    @property
+    def down(self) -> list[PluginState]:
+        """The plugins that do not answer; what needs none of them is served all the same."""
+        return [plugin for plugin in self.plugins.values() if not plugin.ready]
 
     @property
     def lets_in(self) -> bool:
@@ -70,15 +81,21 @@ def replicas(observed: Observed, desired: Desired) -> list[Replica]:
         answer = observed.states.get(uid)
         state = answer if isinstance(answer, RuntimeState) else None
         device = state.device if state is not None else None
+        trouble = pods.trouble(pod, now=observed.now) or observed.warnings.get(uid)
         found.append(
             Replica(
                 name=pod["metadata"]["name"],
                 pod=pod,
                 state=state,
                 silence=str(answer) if isinstance(answer, errors.RuntimeUnreachableError) else None,
-                trouble=pods.trouble(pod) or observed.warnings.get(uid),
+                trouble=trouble,
                 on_device=not (wants_gpu and device is not None and device.type == "cpu"),
                 missing=_missing(state, files),
+                plugins={
+                    each.name: told
+                    for each in observed.instance.spec.plugins
+                    if (told := answers.of_pod(each.name, pod, state, trouble)) is not None
+                },
             )
         )
     return found
@@ -115,10 +132,16 @@ def readiness(observed: Observed, desired: Desired) -> Verdict:
         grave = _needs_a_person(observed, current, desired)
         if grave is not None:
             return grave
+    whole = [replica for replica in serving if not replica.down]
     left = [replica for replica in current if replica not in serving]
-    waits = _waits(observed, left, desired, serving=len(serving)) or _rolling_out(observed, wanted)
-    if not serving:
-        return waits or reconciling(Reason.LOADING, _loaded(desired, 0, wanted))
+    waits = (
+        _waits(observed, left, desired, serving=len(serving))
+        or _plugins_down(serving, desired, wanted)
+        or _rolling_out(observed, wanted)
+    )
+    if not whole:
+        down = _plugins_down(serving, desired, wanted)
+        return down or waits or reconciling(Reason.LOADING, _loaded(desired, 0, wanted))
     underway = (waits.reason, waits.message) if waits is not None else None
     return ready(Reason.CHECKPOINT_LOADED, _loaded(desired, len(serving), wanted), underway=underway)
 
@@ -215,6 +238,14 @@ def _not_on_gpu(observed: Observed, current: list[Replica]) -> Verdict | None:
 def blamed(observed: Observed, trouble: pods.Trouble) -> str:
     """What the cluster says of the children, behind the fields of the spec that it is about."""
     spec = observed.instance.spec
+    plugin = names.plugin_of_container(trouble.container or "")
+    at = re.search(r"\binitContainers\[(\d+)\]", trouble.message)
+    if plugin is None and at is not None and int(at[1]) < len(spec.plugins):
+        # The containers of plugins are in the order of the spec.
+        plugin = spec.plugins[int(at[1])].name
+    if plugin is not None:
+        field = blame.named(blame.PLUGIN, trouble.reason, trouble.message)
+        return f"spec.plugins[{plugin}]: SDPlugin {plugin}: {field}"
     given = {
         "spec.image": spec.image,
         "spec.nodeSelector": spec.node_selector,
@@ -266,6 +297,26 @@ def _waits(observed: Observed, left: list[Replica], desired: Desired, *, serving
     if serving < wanted:
         # One sentence from the first pod's start to the last one's readiness: each other one is a write.
         return reconciling(Reason.LOADING, _loaded(desired, serving, wanted))
+    return None
+
+
+def _plugins_down(serving: list[Replica], desired: Desired, wanted: int) -> Verdict | None:
+    """What is said of plugins that do not answer in pods that serve all the same."""
+    down = [(replica, plugin) for replica in serving for plugin in replica.down]
+    # A pod that has only just become ready asks for them in this moment: each other sentence is a write.
+    told = [(replica, plugin) for replica, plugin in down if plugin.reason != answers.STARTING]
+    if down and not told:
+        whole = sum(1 for replica in serving if not replica.down)
+        return reconciling(Reason.LOADING, _loaded(desired, whole, wanted))
+    for replica, plugin in told:
+        words = ": ".join(filter(None, (plugin.reason, plugin.message)))
+        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+        say = stalled if plugin.reason == answers.CONTRACT_BROKEN else reconciling
+        return say(
+            Reason.PLUGIN_NOT_READY,
+            f"spec.plugins[{plugin.name}]: pod {replica.name}: {words}{more}; requests that need none of its "
+            "modules are served",
+        )
     return None
 
 

@@ -65,7 +65,14 @@ class InstanceReconciler:
             return None
         now_ = datetime.datetime.now(tz=datetime.UTC)
         try:
-            observed = await observe(self._api, self._runtimes, self._offers, manifest, now=now_)
+            observed = await observe(
+                self._api,
+                self._runtimes,
+                self._offers,
+                manifest,
+                now=now_,
+                catalog=self._settings.catalog_namespace,
+            )
             planned = decide.plan(observed, self._settings.gpu)
         except errors.ManifestError as error:
             verdict = stalled(Reason.INVALID_SPEC, str(error))
@@ -143,6 +150,7 @@ class InstanceReconciler:
             serves=self._api.serves(),
             token_sha256=self._runtimes.token_sha256(planned.instance.metadata.uid),
             settings=self._settings,
+            plugins=planned.plugins,
         )
 
     async def _unlisted(self, observed: Observed, wished: list[Object]) -> list[Object]:

@@ -13,7 +13,7 @@ from sd_operator.api.instance_status import (
     SDInstanceStatus,
     StartupStatus,
 )
-from sd_operator.instance import gpu
+from sd_operator.instance import answers, gpu
 from sd_operator.instance.children.service import endpoint
 from sd_operator.instance.decide import Plan, expected_files
 from sd_operator.instance.desired import Desired
@@ -46,6 +46,7 @@ def build_status(
         selector=names.instance_selector(instance.metadata.name),
         endpoint=endpoint(instance) if observed.service is not None else None,
         models=_models(observed, serving, desired),
+        plugins=answers.statuses(observed, [replica.plugins for replica in current]),
         acceleration=_acceleration([replica for replica in current if pods.is_ready(replica.pod)]),
         vram=vram,
         startup=_startup(serving[0]) if serving else None,

@@ -12,13 +12,17 @@ from pydantic import BaseModel
 from sd_runtime.a1111 import coverage, option_table
 from sd_runtime.a1111.fields import NeutralOnly, NoEffect, mark_of, spelled
 from sd_runtime.a1111.schemas import GenerationRequest, Img2ImgRequest, PngInfoRequest, Txt2ImgRequest
+from sd_runtime.a1111.schemas.controlnet import DetectRequest
 from sd_runtime.a1111.schemas.extras import ExtrasBatchRequest, ExtrasRequest, ExtrasSingleRequest
+from sd_runtime.a1111.schemas.unit import Unit
 
 #: Each route's schema, and the one whose fields are told before it.
 SCHEMAS: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
     "txt2img and img2img": (GenerationRequest, None),
     "txt2img": (Txt2ImgRequest, GenerationRequest),
     "img2img": (Img2ImgRequest, GenerationRequest),
+    "a unit of alwayson_scripts.controlnet": (Unit, None),
+    "controlnet/detect": (DetectRequest, None),
     "extra-single-image and extra-batch-images": (ExtrasRequest, None),
     "extra-single-image": (ExtrasSingleRequest, ExtrasRequest),
     "extra-batch-images": (ExtrasBatchRequest, ExtrasRequest),
@@ -29,6 +33,11 @@ SCHEMAS: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
 def markdown() -> str:
     """Routes, fields and options, each with how it is treated."""
     lines = [
+        "# What of A1111's API is served",
+        "",
+        "Generated from the tables that the server itself goes by (`make docs`). How it behaves is in",
+        "[runtime.md](runtime.md), ControlNet in [controlnet.md](controlnet.md).",
+        "",
         "## Routes",
         "",
         *_table(("route", "served", "note"), _routes()),

@@ -4,7 +4,8 @@ docs' table."""
 _TRAINING = "training is not served"
 _PROCESS = "a client does not end the process that others use"
 
-#: Routes that A1111 has and this server answers with 501, below /sdapi/v1/.
+#: Routes that A1111 has and this server answers with 501, below /sdapi/v1/ where they begin without
+#: a slash.
 NOT_SERVED: dict[str, str] = {
     "POST interrogate": "captions need a network of their own, which is not served",
     "POST create/embedding": _TRAINING,
@@ -15,6 +16,7 @@ NOT_SERVED: dict[str, str] = {
     "POST server-kill": _PROCESS,
     "POST server-restart": _PROCESS,
     "POST server-stop": _PROCESS,
+    "POST /controlnet/render_openpose_json": "poses are drawn where they are found, by openpose's modules",
 }
 
 _OF_THE_OLDEST = "the oldest unfinished request of the replica"
@@ -55,8 +57,8 @@ SERVED: dict[str, str] = {
     "GET prompt-styles": "",
     "GET embeddings": "loaded: those that fit the served checkpoint; skipped: the others, with the reason",
     "GET loras": "behind authentication, as every route",
-    "GET scripts": "none is served",
-    "GET script-info": "empty",
+    "GET scripts": "ControlNet, in both lists",
+    "GET script-info": "ControlNet, for txt2img and img2img",
     "GET extensions": "empty",
     "GET memory": "of the container, and of a GPU; `peak` is that of the last call of the network",
     "POST refresh-checkpoints": _FRESH,
@@ -64,6 +66,17 @@ SERVED: dict[str, str] = {
     "POST refresh-loras": _FRESH,
     "POST refresh-embeddings": _FRESH,
     "POST reload-checkpoint": "nothing to do: the served checkpoint is never unloaded",
+    "GET /controlnet/version": "3, sd-webui-controlnet's",
+    "GET /controlnet/model_list": (
+        "files whose headers show no fault, with A1111's first kind of hash; `update` is nothing to do"
+    ),
+    "GET /controlnet/module_list": (
+        "those of this server's plugins, and the few that need none; `alias_names`: labels"
+    ),
+    "GET /controlnet/control_types": "defaults are modules that are available and ControlNets that fit the"
+    " served checkpoint",
+    "GET /controlnet/settings": "",
+    "POST /controlnet/detect": "fields below; maps count as the pictures of one request",
     "GET /internal/ping": "",
     "POST /internal/progress": "of the request that was sent with this force_task_id",
     "GET /internal/pending-tasks": "those sent with force_task_id",

@@ -14,6 +14,7 @@ from sd_runtime.errors import UnsupportedError
 from sd_runtime.images import codec, resizing
 from sd_runtime.images.resizing import Size
 from sd_runtime.models.library import Library
+from sd_runtime.plugins import Plugins
 from sd_runtime.settings import Settings
 from sd_runtime.tasks.extras import Extras
 from sd_runtime.tasks.recipe import Upscaler
@@ -44,14 +45,16 @@ def plan(
     images: Sequence[tuple[Pixels, str]],
     *,
     library: Library,
+    plugins: Plugins,
     options: Values,
     settings: Settings,
 ) -> ExtrasPlan:
     """Judges the request, and lays its pictures out; each comes with the infotext of its file. Raises
-    `UnsupportedError` for what is not served."""
+    `UnsupportedError` for what is not served, `PluginUnavailable` for a plugin's upscaler that is not there
+    now."""
     fields.refuse_unserved(request)
-    first = _upscaler(request, "upscaler_1", library, options)
-    second = _upscaler(request, "upscaler_2", library, options)
+    first = _upscaler(request, "upscaler_1", library, plugins, options)
+    second = _upscaler(request, "upscaler_2", library, plugins, options)
     tasks = [_task(request, pixels, first, second) for pixels, _ in images]
     _demand_size(tasks, settings)
     for task in tasks:
@@ -64,9 +67,12 @@ def plan(
     )
 
 
-def _upscaler(request: ExtrasRequest, field: str, library: Library, options: Values) -> Upscaler:
+def _upscaler(
+    request: ExtrasRequest, field: str, library: Library, plugins: Plugins, options: Values
+) -> Upscaler:
     return upscalers.find(
         library,
+        plugins,
         field,
         getattr(request, field),
         tile=options.esrgan_tile,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from sd_runtime.a1111 import infotext, second_pass
+from sd_runtime.a1111.controlnet import telling
 from sd_runtime.a1111.parameters import INVERTED, MASKED_CONTENTS, ONLY_MASKED
 from sd_runtime.a1111.schemas import GenerationRequest, Txt2ImgRequest
 from sd_runtime.errors import UnsupportedError, complaint
@@ -111,6 +112,9 @@ def filled(request: R) -> R:
         fields["enable_hr"] = True
     options = _converted(said, _OPTIONS)
     given["override_settings"] = options | request.override_settings
+    scripts = telling.filled(request.alwayson_scripts, said)
+    if scripts:
+        given["alwayson_scripts"] = scripts
     try:
         return type(request).model_validate(fields | given)
     except ValidationError as error:

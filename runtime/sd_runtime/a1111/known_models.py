@@ -6,13 +6,15 @@ from sd_modelfiles.kinds import ModelType
 from sd_runtime.a1111 import upscalers
 from sd_runtime.a1111.checkpoints import Checkpoint, Shelf, find
 from sd_runtime.models.library import Library
+from sd_runtime.plugins import Plugins
 
 
 class KnownModels:
-    """The files of a library and the checkpoint that is served (None: not known yet)."""
+    """The files of a library, the checkpoint that is served (None: not known yet), and plugins' upscalers."""
 
-    def __init__(self, library: Library, shelf: Shelf, served: Checkpoint | None) -> None:
+    def __init__(self, library: Library, shelf: Shelf, served: Checkpoint | None, plugins: Plugins) -> None:
         self._library = library
+        self._plugins = plugins
         self._shelf = shelf
         self._served = served
 
@@ -27,9 +29,11 @@ class KnownModels:
         return found.name if found else None
 
     def has(self, kind: ModelType, name: str) -> bool:
-        """Whether a file of this type goes by this name."""
+        """Whether a file of this type, or an upscaler of a plugin, goes by this name."""
         if kind is ModelType.UPSCALER:
-            return upscalers.file_of(self._library, name) is not None
+            if upscalers.file_of(self._library, name) is not None:
+                return True
+            return upscalers.module_of(self._plugins, name) is not None
         return self._library.find(kind, name) is not None
 
     def names(self, kind: ModelType) -> Sequence[str]:
@@ -37,7 +41,8 @@ class KnownModels:
         if kind is ModelType.CHECKPOINT:
             return [each.title for each in self._shelf.usable(self._served)]
         if kind is ModelType.UPSCALER:
-            return [each.name for each in upscalers.with_files(self._library)]
+            files = [each.name for each in upscalers.with_files(self._library)]
+            return [*files, *upscalers.names_of_modules(self._library, self._plugins)]
         if kind is ModelType.VAE:
             return [file.path.name for file in self._library.usable(kind)]
         return [file.stem for file in self._library.usable(kind)]

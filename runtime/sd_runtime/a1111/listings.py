@@ -9,10 +9,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from sd_modelfiles.kinds import ModelType
-from sd_runtime.a1111 import upscalers
+from sd_runtime.a1111 import scripts, upscalers
 from sd_runtime.a1111.checkpoints import Checkpoint
+from sd_runtime.a1111.controlnet import reading
 from sd_runtime.adapters.embedding import Embeddings
 from sd_runtime.models.library import Library
+from sd_runtime.plugins import Plugins
 from sd_runtime.prompt.styles import Styles
 from sd_runtime.sampling import SAMPLERS, SCHEDULERS, SamplerInfo
 
@@ -134,6 +136,42 @@ class ScriptsList(BaseModel):
     img2img: list[str]
 
 
+class ScriptArg(BaseModel):
+    """An argument of a script."""
+
+    label: str | None
+    value: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: list[str] | None = None
+
+
+class ScriptInfo(BaseModel):
+    """A script in one of the two routes that take some."""
+
+    name: str
+    is_alwayson: bool
+    is_img2img: bool
+    args: list[ScriptArg]
+
+
+def scripts_list() -> ScriptsList:
+    """Every script, which all routes take alike."""
+    names = [title.lower() for title in (*scripts.SELECTABLE, *scripts.ALWAYS_ON)]
+    return ScriptsList(txt2img=names, img2img=names)
+
+
+def script_info(units: int) -> list[ScriptInfo]:
+    """ControlNet, once for each route, with an argument for each of its units."""
+    args = [ScriptArg(label=f"{reading.TITLE} Unit {number}") for number in range(units)]
+    return [
+        ScriptInfo(name=title.lower(), is_alwayson=True, is_img2img=is_img2img, args=args)
+        for is_img2img in (False, True)
+        for title in scripts.ALWAYS_ON
+    ]
+
+
 def samplers() -> list[SamplerItem]:
     """Every sampler."""
     return [
@@ -172,7 +210,7 @@ def schedulers() -> list[SchedulerItem]:
     ]
 
 
-def upscaler_items(library: Library) -> list[UpscalerItem]:
+def upscaler_items(library: Library, plugins: Plugins) -> list[UpscalerItem]:
     """Every upscaler of pixels."""
     return [
         UpscalerItem(
@@ -182,7 +220,7 @@ def upscaler_items(library: Library) -> list[UpscalerItem]:
             model_url=None,
             scale=each.scale,
         )
-        for each in upscalers.all_of(library)
+        for each in upscalers.all_of(library, plugins)
     ]
 
 

@@ -19,6 +19,7 @@ from sd_runtime.sampling.settings import NoiseSource
 CHECKPOINT = "sd_model_checkpoint"
 DIGEST = "sd_checkpoint_hash"
 CLIP_SKIP = "CLIP_stop_at_last_layers"
+UNIT_COUNT = "control_net_unit_count"
 
 #: Of a text encoder; a model with fewer takes fewer.
 MOST_LAYERS = 12
@@ -188,6 +189,12 @@ CHANGEABLE: dict[str, Option] = {
     "enable_pnginfo": _switch("enable_pnginfo"),
     "return_grid": _switch("return_grid"),
     "grid_save": _switch("grid_save"),
+    UNIT_COUNT: _whole(
+        "controlnet_units", 1, 10, note="of ControlNet: units that a request may have on; more are refused"
+    ),
+    "control_net_no_detectmap": _switch(
+        "no_detected_maps", note="of ControlNet: true: no map is added to an answer"
+    ),
     "live_previews_enable": _switch("previews"),
 }
 
@@ -208,6 +215,12 @@ FIXED: dict[str, tuple[Any, str]] = {
     "s_min_uncond_all": (False, "the negative prompt is left out of every second step"),
     "img2img_extra_noise": (0.0, "extra noise is not served"),
     "inpainting_mask_weight": (1.0, "inpainting checkpoints see the whole mask"),
+    "control_net_sync_field_args": (True, "infotext fills the units of ControlNet, too"),
+    "control_net_inpaint_blur_sigma": (7, "of inpaint_only"),
+    "control_net_detectmap_autosaving": (False, "maps are sent and not saved"),
+    "control_net_model_cache_size": (2, "ControlNets stay within a budget of bytes, not of files"),
+    "control_net_allow_script_control": (False, "no other script is served that could"),
+    "controlnet_ignore_noninpaint_mask": (False, "a mask that no module takes is the drawing itself"),
     "token_merging_ratio": (0.0, _MERGING),
     "token_merging_ratio_img2img": (0.0, _MERGING),
     "token_merging_ratio_hr": (0.0, _MERGING),

@@ -63,6 +63,11 @@ class Values:
     esrgan_tile: int = 192
     esrgan_tile_overlap: int = 8
 
+    #: ControlNets that a request may have on at once.
+    controlnet_units: int = 3
+    #: Whether the maps of ControlNets are left out of answers.
+    no_detected_maps: bool = False
+
     save_samples: bool = True
     #: png, jpg or webp: of saved pictures and of those in answers.
     samples_format: str = "png"

@@ -8,6 +8,7 @@ from pathlib import Path
 from sd_runtime import __version__
 from sd_runtime.a1111 import tuning
 from sd_runtime.a1111.checkpoints import Checkpoint
+from sd_runtime.a1111.controlnet import telling
 from sd_runtime.a1111.option_values import Values
 from sd_runtime.a1111.plan import Plan
 from sd_runtime.a1111.schemas import Img2ImgRequest, Txt2ImgRequest
@@ -93,6 +94,7 @@ def extras(
         "Refiner switch at": plan.request.refiner_switch_at if plan.refiner else None,
         **_of_solver(plan),
         **_differing(plan.options, _TOLD_OPTIONS),
+        **telling.pairs(plan.controls),
     }
     if "UniPC" in (plan.choice.sampler.name, plan.second and plan.second.choice.sampler.name):
         found |= _differing(plan.options, _OF_UNIPC)

@@ -14,8 +14,9 @@ from sd_runtime.images import codec, grid, resizing
 from sd_runtime.images.resizing import Size
 from sd_runtime.models.library import ModelFile
 from sd_runtime.sampling.settings import NoiseSettings
+from sd_runtime.tasks.control import Control
 from sd_runtime.tasks.img2img import Img2Img
-from sd_runtime.tasks.recipe import Guided, Hires, Mask, MaskedContent, Refiner, ResizeMode
+from sd_runtime.tasks.recipe import Guided, Hires, Refiner, ResizeMode
 from sd_runtime.tasks.txt2img import Txt2Img
 
 
@@ -71,8 +72,9 @@ def _from_words(plan: Plan, noises: Sequence[NoiseSettings]) -> list[Txt2Img]:
             checkpoint=_path(plan.checkpoint),
             hires=hires,
             first_pass=plan.inputs.first_pass if hires else None,
+            controls=_controls(plan, place),
         )
-        for noise in noises
+        for place, noise in enumerate(noises)
     ]
 
 
@@ -140,7 +142,7 @@ def _from_images(plan: Plan, request: Img2ImgRequest, noises: Sequence[NoiseSett
             denoising_strength=request.denoising_strength,
             resize_mode=ResizeMode(request.resize_mode),
             upscaler=plan.enlarging,
-            mask=_mask(plan, request),
+            mask=tuning.mask(request, plan.inputs.mask),
             noise_multiplier=tuning.noise_multiplier(request, options),
             exact_steps=options.img2img_fix_steps,
             color_correction=options.img2img_color_correction,
@@ -148,25 +150,14 @@ def _from_images(plan: Plan, request: Img2ImgRequest, noises: Sequence[NoiseSett
             tiling=bool(request.tiling),
             vae=_path(plan.vae),
             checkpoint=_path(plan.checkpoint),
+            controls=_controls(plan, place),
         )
         for place, noise in enumerate(noises)
     ]
 
 
-def _mask(plan: Plan, request: Img2ImgRequest) -> Mask | None:
-    if plan.inputs.mask is None:
-        return None
-    blur_x, blur_y = tuning.blur(request)
-    return Mask(
-        image=plan.inputs.mask,
-        blur_x=blur_x,
-        blur_y=blur_y,
-        content=MaskedContent(request.inpainting_fill),
-        only_masked=request.inpaint_full_res,
-        padding=request.inpaint_full_res_padding,
-        invert=bool(request.inpainting_mask_invert),
-        round=request.mask_round,
-    )
+def _controls(plan: Plan, place: int) -> tuple[Control, ...]:
+    return tuple(each.control(place) for each in plan.controls)
 
 
 def _path(file: ModelFile | Checkpoint | None) -> Path | None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from sd_runtime.a1111.checkpoints import Checkpoint
+from sd_runtime.a1111.controlnet.deciding import Decided
+from sd_runtime.a1111.controlnet.reading import Given
 from sd_runtime.a1111.option_values import Values
 from sd_runtime.a1111.sampler_names import Choice
 from sd_runtime.a1111.schemas import GenerationRequest
@@ -24,6 +26,8 @@ class Inputs:
     mask: Grey | None = None
     #: Stands for what the first pass of txt2img would make.
     first_pass: Pixels | None = None
+    #: The units of ControlNet that are on, with their pictures.
+    units: tuple[Given, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +56,7 @@ class Plan:
     batch_size: int
     seeds: tuple[int, ...]
     subseeds: tuple[int, ...]
+    controls: tuple[Decided, ...] = ()
     iterations: tuple[tuple[Txt2Img | Img2Img, ...], ...] = ()
 
     @property
@@ -63,6 +68,11 @@ class Plan:
     def all_networks(self) -> tuple[Network, ...]:
         """Those of both passes, each name once."""
         return tuple({each.name: each for each in (*self.networks, *self.second_networks)}.values())
+
+    @property
+    def shows_maps(self) -> bool:
+        """Whether the maps of ControlNets are added to the answer."""
+        return self.request.send_images and not self.options.no_detected_maps
 
     @property
     def saves(self) -> bool:

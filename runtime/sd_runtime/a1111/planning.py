@@ -6,19 +6,25 @@ Pure but for the names of model files, which it looks up.
 from dataclasses import dataclass, replace
 from random import Random
 
-from sd_runtime.a1111 import fields, pictures, sampler_names, scripts, second_pass, upscalers
+from sd_modelfiles.family import Family
+from sd_runtime.a1111 import fields, pictures, sampler_names, scripts, second_pass, tuning, upscalers
 from sd_runtime.a1111.checkpoints import Checkpoint
+from sd_runtime.a1111.controlnet import deciding, maps, reading
+from sd_runtime.a1111.controlnet.deciding import Decided
+from sd_runtime.a1111.controlnet.scene import Pass, Scene
 from sd_runtime.a1111.limits import Limits
 from sd_runtime.a1111.option_values import Values
 from sd_runtime.a1111.plan import Inputs, Plan
-from sd_runtime.a1111.schemas import GenerationRequest, Txt2ImgRequest
+from sd_runtime.a1111.schemas import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from sd_runtime.a1111.second_pass import SecondPass
 from sd_runtime.a1111.stock import Stock
 from sd_runtime.a1111.words import Reader, Words
 from sd_runtime.errors import UnsupportedError
+from sd_runtime.images import codec
+from sd_runtime.images.resizing import Size
 from sd_runtime.jobs import seeds
 from sd_runtime.prompt.styles import Styles
-from sd_runtime.tasks.recipe import Upscaler
+from sd_runtime.tasks.recipe import ResizeMode, Upscaler
 
 #: Fields that the engine names otherwise.
 _CLIENTS_NAMES = {"clip_skip": "CLIP_stop_at_last_layers"}
@@ -55,7 +61,8 @@ def plan(request: GenerationRequest, inputs: Inputs, around: Surroundings) -> Pl
     batch_size = _batch_size(request, inputs)
     _judge_size(request, second, batch_size, around.limits)
     words, second_words = _words(request, around, second)
-    first_seeds, subseeds = _seeds(request, batch_size * request.n_iter, around.random)
+    count = batch_size * request.n_iter
+    first_seeds, subseeds = _seeds(request, count, around.random)
     decided = Plan(
         request=request,
         inputs=inputs,
@@ -73,9 +80,11 @@ def plan(request: GenerationRequest, inputs: Inputs, around: Surroundings) -> Pl
         batch_size=batch_size,
         seeds=first_seeds,
         subseeds=subseeds,
+        controls=_controls(request, inputs, around, used, second, refiner, count),
     )
     planned = replace(decided, iterations=pictures.of(decided))
     pictures.judge_files(planned)
+    _judge_maps(planned, around.limits)
     return planned
 
 
@@ -142,6 +151,56 @@ def _words(
         prefix="hr_",
     )
     return words, further
+
+
+def _controls(
+    request: GenerationRequest,
+    inputs: Inputs,
+    around: Surroundings,
+    used: Checkpoint | None,
+    second: SecondPass | None,
+    refiner: Checkpoint | None,
+    count: int,
+) -> tuple[Decided, ...]:
+    """The units of ControlNet."""
+    if not inputs.units:
+        return ()
+
+    def family_of(checkpoint: Checkpoint | None) -> Family | None:
+        return around.stock.library.family(checkpoint.path) if checkpoint else None
+
+    def drawn(size: Size, checkpoint: Checkpoint | None, *, is_last: bool) -> Pass:
+        family, stem = family_of(checkpoint), checkpoint.stem if checkpoint else ""
+        other = family_of(refiner) if is_last and not request.refiner_switch_at else None
+        refined = refiner.stem if refiner and other and family and other is not family else ""
+        return Pass(size=size, checkpoint=stem, family=family, refiner=refined)
+
+    size = second.sizes.first if second else (request.width, request.height)
+    first = drawn(size, used, is_last=second is None)
+    scene = Scene(
+        library=around.stock.library,
+        plugins=around.stock.plugins,
+        first=first,
+        second=drawn(second.sizes.final, second.checkpoint or used, is_last=True) if second else None,
+        pictures=count,
+        most=around.options.controlnet_units,
+    )
+    if isinstance(request, Img2ImgRequest):
+        colour = tuning.colour(around.options.img2img_background_color)
+        scene = replace(
+            scene,
+            images=tuple(codec.flatten(image, colour) for image in inputs.images),
+            resize_mode=ResizeMode(request.resize_mode),
+            mask=tuning.mask(request, inputs.mask),
+        )
+    return deciding.decide(inputs.units, scene)
+
+
+def _judge_maps(plan: Plan, limits: Limits) -> None:
+    """They are in memory with the pictures until the answer is sent."""
+    pixels = maps.pixels_of(plan.controls, are_shown=plan.shows_maps)
+    if pixels > limits.pixels:
+        raise UnsupportedError(reading.ARGS, f"maps of {pixels} pixels", f"{limits.pixels} in one request")
 
 
 def _checkpoint(stock: Stock, options: Values) -> Checkpoint | None:

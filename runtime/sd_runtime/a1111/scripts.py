@@ -1,14 +1,15 @@
-"""Which of A1111's scripts are served: none yet. A client that names one must hear of it (A1111's words),
-because its picture would be another one without it."""
+"""Which of A1111's scripts are served: ControlNet, which is an extension's, and no other. A client that names
+another must hear of it (A1111's words), because its picture would be another one without it."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from sd_runtime.a1111.controlnet import reading
 from sd_runtime.errors import SdError, UnsupportedError, shown
 
 #: Scripts that a request may choose one of, and those that take part in every picture, by A1111's titles.
 SELECTABLE: tuple[str, ...] = ()
-ALWAYS_ON: tuple[str, ...] = ()
+ALWAYS_ON: tuple[str, ...] = (reading.TITLE,)
 
 
 class ScriptNotFound(UnsupportedError):

@@ -11,6 +11,7 @@ from sd_runtime.a1111.option_values import Values
 from sd_runtime.adapters.uses import AdapterKind, AdapterUse
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.models.library import Library, ModelFile
+from sd_runtime.plugins import Plugins
 from sd_runtime.prompt.extra_networks import HYPERNET, LORA, Mention
 from sd_runtime.tasks.recipe import Upscaler
 
@@ -33,10 +34,11 @@ class Network:
 
 
 class Stock:
-    """The files of a library, and the checkpoint that is served (None: not known yet)."""
+    """The files of a library, the checkpoint that is served (None: not known yet), and the plugins."""
 
-    def __init__(self, library: Library, shelf: Shelf, served: Checkpoint | None) -> None:
+    def __init__(self, library: Library, shelf: Shelf, served: Checkpoint | None, plugins: Plugins) -> None:
         self.library = library
+        self.plugins = plugins
         self.served = served
         self._shelf = shelf
 
@@ -88,7 +90,12 @@ class Stock:
             if mode is not None:
                 return Upscaler(name=mode)
         return upscalers.find(
-            self.library, field, name, tile=options.esrgan_tile, overlap=options.esrgan_tile_overlap
+            self.library,
+            self.plugins,
+            field,
+            name,
+            tile=options.esrgan_tile,
+            overlap=options.esrgan_tile_overlap,
         )
 
     def networks(self, field: str, mentions: Sequence[Mention]) -> tuple[Network, ...]:

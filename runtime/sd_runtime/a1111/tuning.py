@@ -1,4 +1,5 @@
-"""The numbers of a request's passes: from its fields, and from options where it leaves them open. Pure."""
+"""The numbers of a request's passes, and its mask: from its fields, and from options where it leaves them
+open. Pure."""
 
 import math
 
@@ -8,6 +9,7 @@ from sd_runtime.errors import UnsupportedError
 from sd_runtime.prompt.settings import TextSettings
 from sd_runtime.sampling import SamplerInfo
 from sd_runtime.sampling.settings import NoiseSettings, SamplingSettings
+from sd_runtime.tasks.recipe import Grey, Mask, MaskedContent
 
 
 def text(options: Values) -> TextSettings:
@@ -85,6 +87,23 @@ def blur(request: Img2ImgRequest) -> tuple[int, int]:
     if request.mask_blur is not None:
         return request.mask_blur, request.mask_blur
     return request.mask_blur_x, request.mask_blur_y
+
+
+def mask(request: Img2ImgRequest, image: Grey | None) -> Mask | None:
+    """The mask of inpainting; None where there is none."""
+    if image is None:
+        return None
+    blur_x, blur_y = blur(request)
+    return Mask(
+        image=image,
+        blur_x=blur_x,
+        blur_y=blur_y,
+        content=MaskedContent(request.inpainting_fill),
+        only_masked=request.inpaint_full_res,
+        padding=request.inpaint_full_res_padding,
+        invert=bool(request.inpainting_mask_invert),
+        round=request.mask_round,
+    )
 
 
 def colour(text: str) -> tuple[int, int, int]:

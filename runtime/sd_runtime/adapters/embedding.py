@@ -104,17 +104,19 @@ class Embeddings:
         name. None: no model is known yet, and whatever can be read fits."""
         loaded: dict[str, Embedding] = {}
         skipped: dict[str, Skipped] = {}
-        for file, found in self._by_name():
+        for file, found in self._judged(widths):
             if isinstance(found, Embedding):
-                fault = _misfit(found, widths)
-                if fault is None and file.stem in loaded:
-                    fault = "another file teaches the same word"
-                if fault is None:
-                    loaded[file.stem] = found
-                    continue
-                found = Skipped(fault, found)
-            skipped[file.name if file.stem in skipped else file.stem] = found
+                loaded[file.stem] = found
+            else:
+                skipped[file.name if file.stem in skipped else file.stem] = found
         return loaded, skipped
+
+    def faults(self, widths: tuple[int, ...] | None) -> dict[Path, str | None]:
+        """Why the word of each file cannot be used with such text encoders; None: it can be."""
+        return {
+            file.path: found.reason if isinstance(found, Skipped) else None
+            for file, found in self._judged(widths)
+        }
 
     def triggers(self, widths: tuple[int, ...], tokenize: Tokenize) -> Triggers:
         """The words that fit, as the tokens by which a prompt names them; `tokenize` is the same for all
@@ -140,6 +142,20 @@ class Embeddings:
                 name: {**_described(skip.embedding), "reason": skip.reason} for name, skip in skipped.items()
             },
         }
+
+    def _judged(self, widths: tuple[int, ...] | None) -> Iterator[tuple["ModelFile", Embedding | Skipped]]:
+        """As `_by_name`; what cannot be used with such text encoders is skipped, too."""
+        taught: set[str] = set()
+        for file, found in self._by_name():
+            if isinstance(found, Embedding):
+                fault = _misfit(found, widths)
+                if fault is None and file.stem in taught:
+                    fault = "another file teaches the same word"
+                if fault is None:
+                    taught.add(file.stem)
+                else:
+                    found = Skipped(fault, found)
+            yield file, found
 
     def _by_name(self) -> Iterator[tuple["ModelFile", Embedding | Skipped]]:
         """Every file and its word; of two files for one word the safetensors file is first."""

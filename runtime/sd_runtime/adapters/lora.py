@@ -18,8 +18,7 @@ from sd_runtime.adapters import naming, terms
 from sd_runtime.adapters.files import Content, Unusable
 from sd_runtime.adapters.naming import UNET, Place
 from sd_runtime.adapters.terms import Changeable, Term
-
-SERVED = ("LoRA", "LoHa", "LoKr")
+from sd_runtime.adapters.uses import LORA_KINDS
 
 # Where diffusers notes what peft was told.
 _PEFT_NOTES = "lora_adapter_metadata"
@@ -35,9 +34,9 @@ def fit(
     """The changes of the U-Net's modules and of the text encoders'; raises Unusable."""
     header = content.header
     variant = lora.variant(header)
-    if variant not in SERVED:
+    if variant not in LORA_KINDS:
         what = "no LoRA" if variant is None else f"a LoRA of the kind {variant}"
-        raise Unusable(f"it is {what}; served are {', '.join(SERVED)}")
+        raise Unusable(f"it is {what}; served are {', '.join(LORA_KINDS)}")
     try:
         return _fit(content, modules)
     except Unusable as error:
@@ -69,7 +68,7 @@ def _by_module(content: Content) -> dict[Place, tuple[Parts, float | None]]:
     for name in content.header.tensors:
         parsed = naming.parse(name)
         if parsed is None:
-            raise Unusable(f"its tensor {name[:200]!r} is none of a {' or '.join(SERVED)}")
+            raise Unusable(f"its tensor {name[:200]!r} is none of a {' or '.join(LORA_KINDS)}")
         place, role = parsed
         if role == "alpha":
             if name not in content.numbers:

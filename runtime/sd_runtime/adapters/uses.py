@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+#: Of LoRAs, those that are served.
+LORA_KINDS = ("LoRA", "LoHa", "LoKr")
+
 
 class AdapterKind(StrEnum):
     """What an adapter's file holds."""

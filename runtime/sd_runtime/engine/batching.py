@@ -5,13 +5,16 @@ row with its own noise level and its own adapters. Rows do not see each other, s
 its neighbours.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from math import lcm
+from pathlib import Path
 
 import torch
 
 from sd_runtime.adapters.patching import Adapters, Pinned
 from sd_runtime.engine.work import Estimate, Evaluate
+from sd_runtime.models.controlling import Say
+from sd_runtime.models.controlnet import ControlNet
 from sd_runtime.models.network import Model
 from sd_runtime.prompt.encoding import Conditioning
 
@@ -20,26 +23,46 @@ from sd_runtime.prompt.encoding import Conditioning
 # cross-attention.
 MAX_LEVELLED = 8 * 77
 
+#: Of a call that runs so many ControlNets: the most evaluations, and the most rows (None: no limit is known).
+Limits = Callable[[int], tuple[int, int | None]]
+
 
 def kind_of(ask: Evaluate) -> Hashable:
     """Evaluations of one kind can be in one call of a network: same latents, same way to treat edges."""
     return tuple(ask.x.shape), None if ask.concat is None else ask.concat.shape[1], ask.tiling
 
 
+def networks_of(batch: Sequence[Evaluate]) -> frozenset[Path]:
+    """The ControlNets that a call for this batch runs beside the network: it takes their time and memory,
+    too, whoever in it they are for."""
+    return frozenset(control.network for ask in batch for control in ask.controls)
+
+
 def choose(waiting: Sequence[Evaluate], limit: int, *, rows_limit: int | None = None) -> list[int]:
+    """As `choose_within`, with the same limits for every call."""
+    return choose_within(waiting, lambda _: (limit, rows_limit))
+
+
+def choose_within(waiting: Sequence[Evaluate], limits: Limits) -> list[int]:
     """Indices of the evaluations of the next call: the first in line always, then all that fit it, in
-    order, while there are fewer than `limit` and no more than so many rows.
+    order, while that keeps within the limits.
     """
     picked = [0]
     if not _can_be_levelled(waiting[0]):
         return picked
     kind, length, count = kind_of(waiting[0]), _length(waiting[0]), rows([waiting[0]])
+    networks = networks_of(waiting[:1])
+    limit, rows_limit = limits(len(networks))
     for index, candidate in enumerate(waiting[1:], 1):
-        if len(picked) == limit:
-            break
         if kind_of(candidate) != kind or not _can_be_levelled(candidate):
             continue
-        if rows_limit is not None and count + rows([candidate]) > rows_limit:
+        if candidate.controls and not networks.issuperset(networks_of([candidate])):
+            more = networks | networks_of([candidate])
+            narrower = limits(len(more))
+            if not _has_room(narrower, len(picked), count + rows([candidate])):
+                continue
+            networks, (limit, rows_limit) = more, narrower
+        if not _has_room((limit, rows_limit), len(picked), count + rows([candidate])):
             continue
         common = lcm(length, _length(candidate))
         if _too_long(common, [length, _length(candidate)]):
@@ -48,6 +71,10 @@ def choose(waiting: Sequence[Evaluate], limit: int, *, rows_limit: int | None = 
         length = common
         count += rows([candidate])
     return picked
+
+
+def _has_room(limits: tuple[int, int | None], picked: int, rows: int) -> bool:
+    return picked < limits[0] and (limits[1] is None or rows <= limits[1])
 
 
 def rows(batch: Sequence[Evaluate]) -> int:
@@ -61,10 +88,11 @@ def evaluate(
     adapters: Adapters,
     pinned: Sequence[Pinned | None],
     *,
+    nets: Sequence[Sequence[ControlNet]] = (),
     rows_at_once: int | None = None,
 ) -> list[Estimate]:
     """One network call for the batch (or several, of so many rows at once), each evaluation with its own
-    pinned adapters; float32 estimates.
+    pinned adapters, and with the ControlNets (`nets`) that its controls name; float32 estimates.
 
     An evaluation whose own texts cannot be levelled is alone in its batch, and takes a call for each.
 
@@ -87,13 +115,14 @@ def evaluate(
     x_in = x * scale[:, None, None, None]
     concat = None if batch[0].concat is None else torch.cat([_concat(batch[i]) for i, _ in table])
     parts = []
+    negatives = sum(ask.uncond is not None for ask in batch)
     for part in _calls(batch, len(table), rows_at_once):
         texts = [text for _, text in table[part]]
         with adapters.on_unet(model, [pinned[i] for i, _ in table[part]]):
             parts.append(
                 _predict(
                     model, x_in[part], timesteps[part], texts, concat if concat is None else concat[part],
-                    tiling=batch[0].tiling,
+                    says=_says(batch, nets, table, part, negatives), tiling=batch[0].tiling,
                 )
             )  # fmt: skip
     output = torch.cat(parts)
@@ -127,6 +156,7 @@ def _predict(
     texts: Sequence[Conditioning],
     concat: torch.Tensor | None,
     *,
+    says: Sequence[Say],
     tiling: bool,
 ) -> torch.Tensor:
     pooled = [text.pooled for text in texts if text.pooled is not None]
@@ -139,7 +169,26 @@ def _predict(
         scores=scores or None,
         concat=concat,
         tiling=tiling,
+        says=says,
     )
+
+
+def _says(
+    batch: Sequence[Evaluate],
+    nets: Sequence[Sequence[ControlNet]],
+    table: Sequence[tuple[int, Conditioning]],
+    part: slice,
+    negatives: int,
+) -> list[Say]:
+    """What ControlNets have to say in these rows of the table, whose first ones are negative prompts."""
+    if not any(nets):
+        return []
+    return [
+        Say(row - part.start, net, control.shown, control.weight, control.soft)
+        for row in range(*part.indices(len(table)))
+        for control, net in zip(batch[table[row][0]].controls, nets[table[row][0]], strict=True)
+        if row >= negatives or not (control.prompt_only or net.pools)
+    ]
 
 
 def level(contexts: Sequence[torch.Tensor]) -> torch.Tensor:  # each (1, L_i, D) -> (B, lcm, D)

@@ -18,6 +18,7 @@ from sd_runtime.engine.settings import EngineSettings
 from sd_runtime.engine.ticket import Observer
 from sd_runtime.engine.work import Estimate, Evaluate
 from sd_runtime.errors import DeviceLost, GenerationError
+from sd_runtime.models.controlnet import ControlNet
 from sd_runtime.models.network import Model
 from sd_runtime.models.shortage import ran_out
 
@@ -26,11 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A job that waits for an evaluation, and its adapters."""
+    """A job that waits for an evaluation, its adapters, and the ControlNets that its controls name."""
 
     job: Job
     work: Evaluate
     pinned: Pinned | None
+    nets: tuple[ControlNet, ...] = ()
 
 
 class Calls:
@@ -59,18 +61,24 @@ class Calls:
     def serve(self, model: Model, waiting: Sequence[Asking]) -> list[Job]:
         """A call for the first in line and those that fit it, all of them of this model; they are told the
         answers, or that they failed."""
-        kind = (model.loaded.path, batching.kind_of(waiting[0].work))
-        limit = self._pace.limit(kind) if self._settings.measured_batch else self._settings.max_batch
-        most = self._guard.rows(kind)
-        picked = batching.choose([each.work for each in waiting], limit, rows_limit=most)
+        first = waiting[0].work
+
+        def limits(networks: int) -> tuple[int, int | None]:
+            kind = _kind(model, first, networks)
+            limit = self._pace.limit(kind) if self._settings.measured_batch else self._settings.max_batch
+            return limit, self._guard.rows(kind)
+
+        picked = batching.choose_within([each.work for each in waiting], limits)
         batch = [waiting[i] for i in picked]
-        self._evaluate(model, kind, batch, most)
+        self._evaluate(model, batch)
         return [each.job for each in batch]
 
-    def _evaluate(self, model: Model, kind: Hashable, batch: Sequence[Asking], most: int | None) -> None:
-        """Call the network; if that fails, again in halves, so that only who cannot be served alone fails.
-        `most` rows are known to fit."""
-        rows = batching.rows([each.work for each in batch])
+    def _evaluate(self, model: Model, batch: Sequence[Asking]) -> None:
+        """Call the network; if that fails, again in halves, so that only who cannot be served alone fails."""
+        works = [each.work for each in batch]
+        kind = _kind(model, works[0], len(batching.networks_of(works)))
+        # So many are known to fit.
+        most, rows = self._guard.rows(kind), batching.rows(works)
         # One whose own texts are known not to fit into one call has them in several from the start.
         at_once = most if len(batch) == 1 and most is not None and most < rows else None
         failure = self._try(model, kind, batch, rows_at_once=at_once)
@@ -83,7 +91,7 @@ class Calls:
                 "a network call for %d evaluations failed, trying in halves: %s", len(batch), failure.error
             )
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                self._evaluate(model, kind, half, self._guard.rows(kind))
+                self._evaluate(model, half)
             return
         if failure.ran_out:
             # The last resort for one that is too large for the device: its texts one after the other.
@@ -123,7 +131,12 @@ class Calls:
         self._guard.meter.begin()
         began = time.perf_counter()
         answers = batching.evaluate(
-            model, asks, self._adapters, [each.pinned for each in batch], rows_at_once=rows_at_once
+            model,
+            asks,
+            self._adapters,
+            [each.pinned for each in batch],
+            nets=[each.nets for each in batch],
+            rows_at_once=rows_at_once,
         )
         if answers[0].denoised.is_cuda:
             # A GPU call returns before it is computed; without waiting, steps would be reported and
@@ -138,6 +151,12 @@ class Calls:
             rows=rows, requests=len({each.job.ticket.request for each in batch}), seconds=seconds
         )
         return answers
+
+
+def _kind(model: Model, ask: Evaluate, networks: int) -> Hashable:
+    """What time and memory are learned for: calls of one model, for latents of one shape, with so many
+    ControlNets beside it."""
+    return model.loaded.path, batching.kind_of(ask), networks
 
 
 def _too_large(ask: Evaluate) -> GenerationError:

@@ -5,10 +5,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from sd_runtime.engine.job import Job
-from sd_runtime.engine.work import Evaluate, Host
+from sd_runtime.engine.work import Apart, Elsewhere, Evaluate
 
 #: Pictures are resized and blended by them, which releases the interpreter.
 _THREADS = 2
+#: Of those that wait for other processes.
+_WAITING_THREADS = 16
+#: Of those, for the same process.
+_WAITING_FOR_ONE = 4
 
 
 class Hosts:
@@ -16,20 +20,42 @@ class Hosts:
 
     def __init__(self, poke: Callable[[], None]) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="host")
+        self._apart = ThreadPoolExecutor(_WAITING_THREADS, thread_name_prefix="apart")
         self._poke = poke
-        self._under_way: dict[Job, tuple[Host, Future[Any]]] = {}
+        #: By the work and not by the job, which may have been told to end and asked for something else.
+        self._under_way: dict[Elsewhere, tuple[Job, Future[Any]]] = {}
 
     def close(self) -> None:
         """Takes no more; what is under way ends by itself."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._apart):
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def begin(self, job: Job, work: Host) -> None:
+    def begin(self, job: Job, work: Elsewhere) -> None:
         """Has the work done, unless it is being done already."""
-        if job in self._under_way:
+        if work in self._under_way or (isinstance(work, Apart) and self._is_full(work)):
             return
-        future = self._pool.submit(work.call)
-        self._under_way[job] = work, future
+        future = self._shared(work) or self._pool_of(work).submit(work.call)
+        self._under_way[work] = job, future
         future.add_done_callback(lambda _: self._poke())
+
+    def _pool_of(self, work: Elsewhere) -> ThreadPoolExecutor:
+        return self._apart if isinstance(work, Apart) else self._pool
+
+    def _is_full(self, work: Apart) -> bool:
+        """Whether enough others wait for the same process. The round after one of them was answered asks
+        again."""
+        if work.lane is None:
+            return False
+        calls = {
+            id(other.key) for other in self._under_way if isinstance(other, Apart) and other.lane == work.lane
+        }
+        return id(work.key) not in calls and len(calls) >= _WAITING_FOR_ONE
+
+    def _shared(self, work: Elsewhere) -> Future[Any] | None:
+        """The call that others wait for who ask for the same."""
+        if work.key is None:
+            return None
+        return next((future for other, (_, future) in self._under_way.items() if other.key is work.key), None)
 
     def begin_meanwhile(self, job: Job) -> None:
         """Has done what the job's evaluation leaves time for; the job waits for it before it goes on."""
@@ -39,10 +65,10 @@ class Hosts:
 
     def hand_over(self) -> bool:
         """Advances the jobs whose work is done; whether there were any."""
-        done = [(job, *entry) for job, entry in self._under_way.items() if entry[1].done()]
-        for job, work, future in done:
-            del self._under_way[job]
-            if job.work is not work:  # it has ended meanwhile
+        done = [(work, *entry) for work, entry in self._under_way.items() if entry[1].done()]
+        for work, job, future in done:
+            del self._under_way[work]
+            if job.work is not work:  # it has ended meanwhile, or goes on without
                 continue
             error = future.exception()
             if isinstance(error, Exception):

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Generator
 from concurrent.futures import Future
+from pathlib import Path
 
 from sd_runtime.adapters.patching import Pinned
 from sd_runtime.adapters.uses import AdapterUse
 from sd_runtime.engine import memory
 from sd_runtime.engine.ticket import Ticket
 from sd_runtime.engine.work import (
+    Apart,
     Encode,
     Evaluate,
     Interrupted,
@@ -19,12 +21,14 @@ from sd_runtime.engine.work import (
     Work,
 )
 from sd_runtime.errors import Cancelled, GenerationError, SdError
+from sd_runtime.models.controlnet import ControlNet
 from sd_runtime.models.network import Model
 
 logger = logging.getLogger(__name__)
 
-#: While a task waits for these it has not come to its picture yet, and can be asked to end early.
-_BEFORE_THE_PICTURE = (Encode, Evaluate, UseCheckpoint)
+#: While a task waits for these it has not come to its picture yet, and can be asked to end early. What
+#: another process does may take as long as that likes.
+_BEFORE_THE_PICTURE = (Apart, Encode, Evaluate, UseCheckpoint)
 
 
 class Job:
@@ -39,6 +43,8 @@ class Job:
         self.work: Work | None = None  # None: settled
         #: Its adapters as they were when they were first needed; a file that changes does not change it.
         self.pinned: dict[tuple[AdapterUse, ...], Pinned] = {}
+        #: Its ControlNets likewise, each with the model that it was found to fit.
+        self.controlnets: dict[Path, tuple[ControlNet, Model]] = {}
         #: The work on its picture, where that is under way tile by tile.
         self.tiles: Generator[None, None, object] | None = None
         #: What another thread does for it while it waits for an evaluation.
@@ -131,10 +137,11 @@ class Job:
         if self.meanwhile is not None:
             self.meanwhile.cancel()
         self._let_go()
+        self.controlnets.clear()
         self.ticket.last_step = None
 
     def _let_go(self) -> None:
-        """Of everything in the device's memory."""
+        """Of everything in the device's memory that goes with a checkpoint."""
         self.model = None
         self.pinned.clear()
         self.tiles = None

@@ -1,5 +1,5 @@
-"""The device with what was loaded onto it: checkpoints, VAE files, upscalers; and the work that concerns one
-picture. Device thread only.
+"""The device with what was loaded onto it: checkpoints, VAE files, ControlNets, upscalers; and the work that
+concerns one picture. Device thread only.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,8 @@ from sd_runtime.engine.memory import Meter
 from sd_runtime.engine.settings import EngineSettings
 from sd_runtime.engine.work import Decode, OnPicture, Pixels, Upscale
 from sd_runtime.errors import CheckpointUnavailable
-from sd_runtime.models import checkpoint
+from sd_runtime.models import checkpoint, controlnet
+from sd_runtime.models.controlnet import ControlNet
 from sd_runtime.models.digests import DigestCache, key_of
 from sd_runtime.models.network import Model
 from sd_runtime.models.preview import Previewer
@@ -52,6 +53,16 @@ class Machine:
         chosen = self._device()
         blueprint = checkpoint.examine(path, allow_pickles=self._settings.allow_pickles)
         return checkpoint.footprint(blueprint, chosen)
+
+    def plan_controlnet(self, path: Path, model: Model) -> tuple[controlnet.Plan, int]:
+        """What a ControlNet's header says, and the bytes that it will take; raises as
+        `controlnet.examine`."""
+        plan = controlnet.examine(path, model, allow_pickles=self._settings.allow_pickles)
+        return plan, plan.footprint(self._device())
+
+    def load_controlnet(self, plan: controlnet.Plan) -> ControlNet:
+        """Its network on the device; raises as `controlnet.load`."""
+        return controlnet.load(plan, self._device(), self._digests)
 
     def meter(self) -> Meter:
         """Of the device's memory."""

@@ -108,11 +108,11 @@ def meter_of(handle: torch.device) -> Meter:
 
 def forget_traceback(error: BaseException) -> None:
     """Lets go of all that the functions held which the error passed through, and of what it came from."""
-    chain: list[BaseException] = [error]
-    while before := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(before)
-    for each in chain:
+    next_one: BaseException | None = error
+    while next_one is not None:
+        each, next_one = next_one, next_one.__cause__ or next_one.__context__
         traceback.clear_frames(each.__traceback__)
+        # As it goes along: errors may be each other's cause, or their own.
         each.__traceback__ = each.__cause__ = each.__context__ = None
 
 

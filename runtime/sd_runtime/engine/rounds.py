@@ -19,6 +19,7 @@ from sd_runtime.adapters.patching import Adapters, Pinned
 from sd_runtime.adapters.uses import AdapterUse
 from sd_runtime.engine import memory
 from sd_runtime.engine.calls import Asking, Calls
+from sd_runtime.engine.controlnets import ControlNets
 from sd_runtime.engine.encoded import EncodedTexts
 from sd_runtime.engine.hosting import Hosts
 from sd_runtime.engine.job import Job
@@ -27,16 +28,19 @@ from sd_runtime.engine.residents import Residents
 from sd_runtime.engine.settings import EngineSettings
 from sd_runtime.engine.ticket import Observer, Ticket
 from sd_runtime.engine.work import (
+    ActiveControl,
+    Decode,
+    Elsewhere,
     Encode,
     Evaluate,
-    Host,
     OnPicture,
     Pixels,
     Unneeded,
     UseCheckpoint,
 )
-from sd_runtime.errors import GenerationError, SdError
-from sd_runtime.models import LoadedCheckpoint
+from sd_runtime.errors import GenerationError, SdError, UnsupportedError
+from sd_runtime.models import LoadedCheckpoint, controlnet
+from sd_runtime.models.controlnet import ControlNet
 from sd_runtime.models.library import Library
 from sd_runtime.models.network import Model
 from sd_runtime.prompt import encoding
@@ -61,6 +65,7 @@ class Rounds:
         self._adapters = Adapters(budget_bytes=settings.adapter_bytes)
         self._embeddings = Embeddings(library)
         self._encoded = EncodedTexts()
+        self._controlnets = ControlNets(settings.controlnet_bytes, self._machine)
         self._calls = Calls(settings, observer, self._adapters)
         self._hosts = Hosts(poke)
         # In line for the device: a job that was served goes to the end, so everyone's turn comes.
@@ -145,6 +150,8 @@ class Rounds:
         for job in ended:
             if job.error is not None:
                 self.demand_device(job.error)
+        if ended:
+            self._controlnets.trim(self._nets_in_use())
         return bool(ended)
 
     @torch.inference_mode()
@@ -169,6 +176,9 @@ class Rounds:
 
     def _in_use(self) -> set[Path]:
         return {job.model.loaded.path for job in self._jobs if job.model is not None}
+
+    def _nets_in_use(self) -> set[ControlNet]:
+        return {net for job in self._jobs for net, _ in job.controlnets.values()}
 
     def _model(self, path: Path) -> Model:
         in_use = self._in_use()
@@ -246,13 +256,33 @@ class Rounds:
             job.pinned[uses] = self._adapters.pin(_model_of(job), uses)
         return job.pinned[uses]
 
+    def _nets(self, job: Job, work: Evaluate) -> tuple[ControlNet, ...]:
+        """The ControlNets as they are for this job from the first time on; raises where one cannot be
+        used."""
+        return tuple(self._net(job, control) for control in work.controls)
+
+    def _net(self, job: Job, control: ActiveControl) -> ControlNet:
+        model, path = _model_of(job), control.network
+        net, fitted = job.controlnets.get(path, (None, None))
+        try:
+            if net is None:
+                net = self._controlnets.get(path, model, self._nets_in_use(), self._calls.meter)
+            elif fitted is not model:
+                controlnet.demand_fit(net.path, net.family, net.config, model)
+        except UnsupportedError as error:
+            raise UnsupportedError(control.field, error.value, error.allowed) from error
+        job.controlnets[path] = net, model
+        return net
+
     def _make_one_call(self) -> bool:
         """One call for the first in line and those that fit it."""
         waiting: list[Asking] = []
         for job in self._jobs:
             if isinstance(job.work, Evaluate):
                 try:
-                    waiting.append(Asking(job, job.work, self._pin(job, job.work.adapters)))
+                    pinned = self._pin(job, job.work.adapters)
+                    nets = self._nets(job, job.work) if job.work.controls else ()
+                    waiting.append(Asking(job, job.work, pinned, nets))
                 except Exception as error:  # noqa: BLE001 - fails this job alone
                     job.fail(error)
                 else:
@@ -278,7 +308,7 @@ class Rounds:
                 self._calls.meter.release()
                 failure = self._advance_picture(job)
             if failure is not None:
-                job.fail(_out_of_memory(failure.error) if failure.ran_out else failure.error)
+                job.fail(_out_of_memory(failure.error) if failure.ran_out else _explained(failure.error, job))
         if limit is not None:
             self._to_the_end({id(job) for job in waiting})
         return bool(waiting)
@@ -312,13 +342,24 @@ class Rounds:
 
     def _begin_host_work(self) -> None:
         for job in self._jobs:
-            if isinstance(job.work, Host):
+            if isinstance(job.work, Elsewhere):
                 self._hosts.begin(job, job.work)
 
 
 def _model_of(job: Job) -> Model:
     assert job.model is not None, "a task that waits for a checkpoint asks for nothing else"
     return job.model
+
+
+def _explained(error: Exception, job: Job) -> Exception:
+    """Of latents that are not numbers, with the ControlNets that may have made them so."""
+    work = job.work
+    if not (isinstance(error, GenerationError) and isinstance(work, Decode) and job.controlnets):
+        return error
+    if bool(torch.isfinite(work.latents).all()):
+        return error
+    names = ", ".join(path.stem for path in job.controlnets)
+    return GenerationError(f"{error}; a ControlNet that took part may be the cause, of these: {names}")
 
 
 def _out_of_memory(error: Exception) -> GenerationError:

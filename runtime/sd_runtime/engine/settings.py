@@ -22,6 +22,8 @@ class EngineSettings:
     checkpoint_bytes: int = 0
     #: Bytes of LoRAs and hypernetworks that are kept for later requests.
     adapter_bytes: int = 1024 * MIB
+    #: Bytes of ControlNets that are kept for later requests; those in use stay however large they are.
+    controlnet_bytes: int = 3 * 1024 * MIB
     #: Whether files are read that only a pickle reader can open.
     allow_pickles: bool = False
     #: Whether the network's repeated blocks are compiled (CUDA only).

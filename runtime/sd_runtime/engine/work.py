@@ -21,11 +21,15 @@ from sd_runtime.sampling.estimate import Estimate
 if TYPE_CHECKING:
     import torch
 
+    from sd_runtime.models.controlling import ControlMap
     from sd_runtime.models.network import Model
     from sd_runtime.prompt.encoding import Conditioning
 
 __all__ = [
+    "ActiveControl",
+    "Apart",
     "Decode",
+    "Elsewhere",
     "Encode",
     "EncodeImage",
     "Estimate",
@@ -70,6 +74,22 @@ class Encode:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ActiveControl:
+    """A ControlNet that takes part in an evaluation."""
+
+    network: Path
+    #: The same for all evaluations of a pass, so that it is prepared once.
+    shown: "ControlMap"
+    weight: float
+    #: The less of it the finer a layer is.
+    soft: bool = False
+    #: Not for the negative prompt.
+    prompt_only: bool = False
+    #: What a request calls the network, for what is wrong with its file.
+    field: str = "model"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evaluate:
     """One model evaluation at one noise level: the unit of batching. Answer: `Estimate`.
 
@@ -89,6 +109,7 @@ class Evaluate:
     #: What the task will need next and no device: another thread may do it until the answer is there. It is
     #: never under way while the task runs, and not done at all where no thread was free.
     meanwhile: Callable[[], None] | None = None
+    controls: tuple[ActiveControl, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,11 +156,28 @@ class Host:
     returns."""
 
     call: Callable[[], Any]
+    #: Who asks while a call with this very object is under way waits for that one; None: nobody else does.
+    key: object = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Apart:
+    """Work that waits for another process and not for a processor; many of it are done at a time. Answer:
+    what it returns."""
+
+    call: Callable[[], Any]
+    #: Who asks while a call with this very object is under way waits for that one, whose answer all share.
+    key: object
+    #: Whom it waits for. Of those who wait for the same few are asking at a time, so that one who never
+    #: answers leaves threads to the others; None: it does not matter.
+    lane: str | None = None
 
 
 #: What is done to one picture, a large one's tile by tile.
 OnPicture = Decode | EncodeImage | Upscale
-Work = Encode | Evaluate | OnPicture | UseCheckpoint | Host
+#: What other threads do, and not the device's.
+Elsewhere = Host | Apart
+Work = Encode | Evaluate | OnPicture | UseCheckpoint | Elsewhere
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +217,7 @@ class Task(Protocol):
     @property
     def checkpoint(self) -> Path | Unneeded | None:
         """The checkpoint that it begins with; None: the one that is served. A task that needs none asks for
-        nothing but `Upscale` and `Host`; it waits for no checkpoint and keeps none in memory."""
+        nothing but `Upscale`, `Host` and `Apart`; it waits for no checkpoint and keeps none in memory."""
         ...
 
     def run(self, model: "Model", on_step: OnStep) -> TaskRun:

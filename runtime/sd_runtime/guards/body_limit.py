@@ -19,7 +19,8 @@ _RETRY = {"Retry-After": "5"}
 class BodyLimit:
     """ASGI middleware: 413 for a body of more than `limit` bytes, 408 where it pauses for `seconds`, 429
     while the bodies of other requests leave no room for it in `together` (bytes; None: no such bound). Its
-    room is free again once the request is answered: so long frameworks keep a body."""
+    room is free again as soon as the answer begins, for nobody keeps a body for longer: how long an answer
+    takes is the client's affair."""
 
     def __init__(self, app: ASGIApp, *, limit: int, seconds: float, together: Budget | None = None) -> None:
         self._app = app
@@ -57,11 +58,20 @@ class BodyLimit:
                 held = received
             return message
 
-        try:
-            await self._app(scope, counted, send)
-        finally:
+        async def answering(message: Message) -> None:
+            let_go()
+            await send(message)
+
+        def let_go() -> None:
+            nonlocal held
             if self._together is not None and held:
                 self._together.give_back(held)
+                held = 0
+
+        try:
+            await self._app(scope, counted, answering)
+        finally:
+            let_go()
 
     def _too_large(self) -> str:
         return f"the body is larger than {self._limit} bytes, the most that is accepted"

@@ -151,10 +151,17 @@ def decode_mask(data: bytes, *, max_pixels: int, binary: bool = True) -> Grey:
 
 
 def count_pixels(data: bytes) -> int:
-    """Pixels of the picture in a file, as its header says. Errors as `decode`, but none for too many."""
+    """Pixels of the picture in a file, as its header says; raises as `read_size`."""
+    width, height = read_size(data)
+    return width * height
+
+
+def read_size(data: bytes) -> resizing.Size:
+    """Width and height of the picture in a file, as its header says, before it is turned upright. Errors as
+    `decode`, but none for too many pixels."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.width * image.height
+            return image.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixels("far more pixels than any picture has") from error
     except Exception as error:
@@ -213,7 +220,8 @@ def _text(value: object) -> str:
 
 def _user_comment(image: Image.Image) -> str:
     """EXIF UserComment: eight bytes name the encoding, the rest is the text."""
-    value = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+    # Not image.getexif(): of a PNG without EXIF it decodes the pixels, to look behind them.
+    value = Image.Image.getexif(image).get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     if not isinstance(value, bytes) or len(value) <= 8:
         return ""
     kind, text = value[:8], value[8:]

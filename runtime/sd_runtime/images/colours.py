@@ -1,4 +1,5 @@
-"""A picture given the colours of another (A1111's colour correction after img2img)."""
+"""A picture given the colours of another (A1111's colour correction after img2img), or its light (recolouring
+by ControlNet)."""
 
 from typing import Any
 
@@ -33,6 +34,20 @@ def match(picture: Pixels, reference: Pixels) -> Pixels:
     matched = np.stack([_match_channel(own[..., i], wished[..., i]) for i in range(3)], axis=-1)
     shades = _with_luminosity(_from_lab((matched - _ZERO) / _SCALE), picture.astype(np.float32) / 255)
     return (shades * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def with_lightness(picture: Pixels, levels: Bytes) -> Pixels:
+    """The picture's colours with this L of L*a*b*, 0 to 255: (H, W, 3), (H, W) -> (H, W, 3)."""
+    lab = _to_lab(picture)
+    lab[..., 0] = levels / _SCALE[0]
+    return (_from_lab(lab) * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def with_value(picture: Pixels, levels: Bytes) -> Pixels:
+    """The picture's colours with this V of HSV, the brightest channel of each pixel."""
+    brightest = picture.max(axis=2, keepdims=True).astype(np.float32)
+    shades = np.where(brightest > 0, picture / np.maximum(brightest, 1), 1)
+    return (shades * levels[..., None]).round().astype(np.uint8)
 
 
 def _match_channel(levels: Bytes, reference: Bytes) -> Floats:

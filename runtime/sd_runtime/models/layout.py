@@ -43,11 +43,62 @@ class _Level:
 def unet_config(shapes: Shapes, conventions: Conventions) -> Config:
     """Arguments of `UNet2DConditionModel` for LDM names below `model.diffusion_model.`."""
     levels = _unet_levels(shapes)
+    config = _way_down(shapes, conventions, levels, _LDM)
+    config["out_channels"] = _shape(shapes, "out.2.weight")[0]
+    config["up_block_types"] = tuple(
+        "CrossAttnUpBlock2D" if level.depth else "UpBlock2D" for level in reversed(levels)
+    )
+    return config
+
+
+def controlnet_config(shapes: Shapes, conventions: Conventions) -> Config:
+    """Arguments of `ControlNetModel` for LDM names below `control_model.`."""
+    config = _way_down(shapes, conventions, _unet_levels(shapes), _LDM)
+    hint = [_shape(shapes, f"input_hint_block.{place}.weight") for place in _LDM_HINT]
+    return config | _hint_config(hint)
+
+
+def diffusers_controlnet_config(shapes: Shapes, conventions: Conventions) -> Config:
+    """Arguments of `ControlNetModel` for the names that diffusers itself saves."""
+    config = _way_down(shapes, conventions, _diffusers_levels(shapes), _DIFFUSERS)
+    embedding = "controlnet_cond_embedding."
+    blocks = _count(shapes, re.escape(embedding) + r"blocks\.(\d+)\.")
+    names = ["conv_in", *(f"blocks.{place}" for place in range(1, blocks, 2))]
+    return config | _hint_config([_shape(shapes, f"{embedding}{name}.weight") for name in names])
+
+
+def _hint_config(convolutions: list[tuple[int, ...]]) -> Config:
+    """The first of what a control map goes through, and those that make it smaller."""
+    return {
+        "conditioning_channels": convolutions[0][1],
+        "conditioning_embedding_out_channels": tuple(shape[0] for shape in convolutions),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """What parts of a U-Net's way down are called."""
+
+    first: str
+    middle: str
+    told: str
+
+
+_LDM = _Names(first="input_blocks.0.0.weight", middle="middle_block.1", told="label_emb.0.0.weight")
+_DIFFUSERS = _Names(
+    first="conv_in.weight", middle="mid_block.attentions.0", told="add_embedding.linear_1.weight"
+)
+#: Of what a control map goes through: the first convolution and those that make it smaller.
+_LDM_HINT = (0, 4, 8, 12)
+
+
+def _way_down(shapes: Shapes, conventions: Conventions, levels: list[_Level], names: _Names) -> Config:
+    """What networks with a U-Net's way down and middle have in common."""
     if len({level.resnets for level in levels}) != 1:
         raise CheckpointError(f"unet: levels of unequal depth are not supported: {levels}")
-    middle_depth = _count(shapes, r"middle_block\.1\.transformer_blocks\.(\d+)\.")
+    middle_depth = _count(shapes, re.escape(names.middle) + r"\.transformer_blocks\.(\d+)\.")
     if not middle_depth:
-        raise CheckpointError("unet: middle_block.1 has no attention")
+        raise CheckpointError(f"unet: {names.middle} has no attention")
     # diffusers takes the middle's depth from the last level, which may have no attention of its own.
     depths = [level.depth or 1 for level in levels]
     if levels[-1].depth not in (0, middle_depth):
@@ -55,23 +106,21 @@ def unet_config(shapes: Shapes, conventions: Conventions) -> Config:
     depths[-1] = middle_depth
     channels = tuple(level.channels for level in levels)
     config: Config = {
-        "in_channels": _shape(shapes, "input_blocks.0.0.weight")[1],
-        "out_channels": _shape(shapes, "out.2.weight")[0],
+        "in_channels": _shape(shapes, names.first)[1],
         "block_out_channels": channels,
         "down_block_types": tuple("CrossAttnDownBlock2D" if v.depth else "DownBlock2D" for v in levels),
-        "up_block_types": tuple("CrossAttnUpBlock2D" if v.depth else "UpBlock2D" for v in reversed(levels)),
         "layers_per_block": levels[0].resnets,
         "transformer_layers_per_block": tuple(depths),
-        "cross_attention_dim": _shape(shapes, "middle_block.1.transformer_blocks.0.attn2.to_k.weight")[1],
+        "cross_attention_dim": _shape(shapes, f"{names.middle}.transformer_blocks.0.attn2.to_k.weight")[1],
         # diffusers means the number of heads by this name.
         "attention_head_dim": tuple(_heads(width, conventions) for width in channels),
-        "use_linear_projection": len(_shape(shapes, "middle_block.1.proj_in.weight")) == 2,
+        "use_linear_projection": len(_shape(shapes, f"{names.middle}.proj_in.weight")) == 2,
         "norm_num_groups": conventions.norm_groups,
     }
-    if "label_emb.0.0.weight" in shapes:
+    if names.told in shapes:
         config["addition_embed_type"] = "text_time"
         config["addition_time_embed_dim"] = 256
-        config["projection_class_embeddings_input_dim"] = shapes["label_emb.0.0.weight"][1]
+        config["projection_class_embeddings_input_dim"] = shapes[names.told][1]
     return config
 
 
@@ -164,6 +213,16 @@ def _unet_levels(shapes: Shapes) -> list[_Level]:
         channels = _shape(shapes, f"input_blocks.{i}.0.out_layers.3.weight")[0]
         depths.append(_count(shapes, rf"input_blocks\.{i}\.1\.transformer_blocks\.(\d+)\."))
     levels.append(_level(channels, depths))
+    return levels
+
+
+def _diffusers_levels(shapes: Shapes) -> list[_Level]:
+    levels = []
+    for i in range(_count(shapes, r"down_blocks\.(\d+)\.")):
+        channels = _shape(shapes, f"down_blocks.{i}.resnets.0.conv2.weight")[0]
+        resnets = _count(shapes, rf"down_blocks\.{i}\.resnets\.(\d+)\.")
+        attention = rf"down_blocks\.{i}\.attentions\.{{}}\.transformer_blocks\.(\d+)\."
+        levels.append(_level(channels, [_count(shapes, attention.format(j)) for j in range(resnets)]))
     return levels
 
 

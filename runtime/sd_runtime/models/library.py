@@ -98,13 +98,19 @@ class Library:
         told what is wrong with it."""
         return tuple(file for file in self.all(model_type) if self.faults.of(file.path, model_type) is None)
 
+    def withheld(self, model_type: ModelType) -> tuple[ModelFile, ...]:
+        """The pickles of a type that are as if they were not there, because pickles are not allowed."""
+        return tuple(
+            self._with_digest(shelf, file) for shelf, file in self._listed(model_type, withheld=True)
+        )
+
     def find(self, model_type: ModelType, name: str) -> ModelFile | None:
         """The file of that name, with or without ending and folders; of a LoRA also by the name that it was
         trained under. An exact spelling comes before one in other case."""
         listed = list(self._listed(model_type))
         wanted = name.strip()
         for spelling in (str, str.lower):
-            for name_of in (_full_name, _key, _stem, self._alias):
+            for name_of in (_full_name, _key, _file_name, _stem, self._alias):
                 for shelf, file in listed:
                     own = name_of(file)
                     if own and spelling(own) == spelling(wanted):
@@ -115,11 +121,13 @@ class Library:
         allowed = self._allow_pickles or model_type in _OFTEN_PICKLES or found.path.is_dir()
         return allowed or found.name.lower().endswith(_SAFETENSORS)
 
-    def _listed(self, model_type: ModelType) -> Iterator[tuple["_Shelf", ModelFile]]:
+    def _listed(
+        self, model_type: ModelType, *, withheld: bool = False
+    ) -> Iterator[tuple["_Shelf", ModelFile]]:
         """Root by root, without digests, which take a question to the disk for each file."""
         for shelf in self._shelves:
             for found in shelf.files(model_type, self._headers):
-                if self._is_allowed(found, model_type):
+                if self._is_allowed(found, model_type) is not withheld:
                     yield shelf, ModelFile(found.path, shelf.root, found.name, model_type, None)
 
     def metadata(self, file: ModelFile) -> Mapping[str, str]:
@@ -314,6 +322,10 @@ def _full_name(file: ModelFile) -> str:
 
 def _key(file: ModelFile) -> str:
     return file.key
+
+
+def _file_name(file: ModelFile) -> str:
+    return file.path.name
 
 
 def _stem(file: ModelFile) -> str:

@@ -12,7 +12,8 @@ import torch
 from sd_modelfiles.family import Family
 from sd_runtime.device import Device
 from sd_runtime.errors import UnsupportedError
-from sd_runtime.models import LoadedCheckpoint
+from sd_runtime.models import LoadedCheckpoint, controlling
+from sd_runtime.models.controlling import Rows, Say
 from sd_runtime.models.discrete import DiscreteSchedule
 from sd_runtime.models.text import TextEncoder
 from sd_runtime.models.vae import Pixels, Vae
@@ -89,18 +90,28 @@ class Model:
         scores: Sequence[float] | None = None,
         concat: torch.Tensor | None = None,
         tiling: bool = False,
+        says: Sequence[Say] = (),
     ) -> torch.Tensor:  # (B, C, H, W), (B,), (B, L, D), (B, P), (B, K, H, W) -> (B, C, H, W)
         """The network's answer as it is (`prediction` says what it means), float32. `scores`, one for each
         row, are given exactly where the network `is_told_a_score`, `concat` where there are `extra_channels`;
-        `tiling`: the picture's edges meet."""
+        `tiling`: the picture's edges meet; `says`: what ControlNets have to say in some rows."""
         dtype = self.device.dtype
         sample = (x if concat is None else torch.cat([x, concat.to(x)], dim=1)).to(dtype)
+        context = context.to(dtype)
+        told = None if pooled is None else self._told(x, pooled.to(dtype), scores)
+        down, middle = None, None
+        if says:
+            # They see the latents alone, also where the network is shown more (inpainting).
+            rows = Rows(x.to(dtype), timesteps, context, told)
+            down, middle = controlling.residuals(says, rows, tiling=tiling)
         with self._wrapping.on(tiling):
             output = self.unet(
                 sample,
                 timesteps,
-                encoder_hidden_states=context.to(dtype),
-                added_cond_kwargs=None if pooled is None else self._told(x, pooled.to(dtype), scores),
+                encoder_hidden_states=context,
+                added_cond_kwargs=told,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
                 return_dict=False,
             )
         answer: torch.Tensor = output[0].float()

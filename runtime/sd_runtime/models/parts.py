@@ -30,6 +30,13 @@ _OLD_ATTENTION = re.compile(r"(mid_block\.attentions\.0\.)(query|key|value|proj_
 # Of these the converter makes new tensors (split or transposed) instead of passing them on.
 OPEN_CLIP_COPIED = ("attn.in_proj_weight", "attn.in_proj_bias", "text_projection")
 
+# What SDXL is told beside the time; the converter of ControlNets leaves it out.
+_TOLD = {
+    f"label_emb.0.{place}.{kind}": f"add_embedding.linear_{number}.{kind}"
+    for place, number in ((0, 1), (2, 2))
+    for kind in ("weight", "bias")
+}
+
 
 def build_unet(config: Config, weights: Weights, *, prefix: str = UNET, convert: bool = True) -> Any:
     """`UNet2DConditionModel` from LDM names, or with `convert=False` from its own."""
@@ -40,6 +47,20 @@ def build_unet(config: Config, weights: Weights, *, prefix: str = UNET, convert:
     else:
         converted = _without_prefix(prefix, part)
     return _assemble("unet", lambda: libraries.UNet.from_config(config), converted)
+
+
+def build_controlnet(config: Config, weights: Weights, *, prefix: str, convert: bool) -> Any:
+    """`ControlNetModel` from LDM names, or with `convert=False` from its own."""
+    part = _without_prefix(prefix, _take(prefix, weights))
+    converted = part
+    if convert:
+        # It asks for names that need not be there.
+        found = libraries.convert_controlnet(part, config)
+        converted = {name: value for name, value in found.items() if value is not None} | {
+            new: part[old] for old, new in _TOLD.items() if old in part
+        }
+        _refuse_strangers("controlnet", part, converted)
+    return _assemble("controlnet", lambda: libraries.ControlNet.from_config(config), converted)
 
 
 def build_vae(config: Config, weights: Weights, *, prefix: str = VAE, convert: bool = True) -> Any:

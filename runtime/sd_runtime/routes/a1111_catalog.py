@@ -16,15 +16,17 @@ from sd_runtime.a1111.listings import (
     RealesrganItem,
     SamplerItem,
     SchedulerItem,
+    ScriptInfo,
     ScriptsList,
     SDModelItem,
     UpscalerItem,
 )
+from sd_runtime.a1111.option_table import UNIT_COUNT
 from sd_runtime.routes.services import ServicesDep
 
 router = APIRouter(prefix="/sdapi/v1", tags=["catalog"])
 
-_EMPTY = ("face-restorers", "script-info", "extensions")
+_EMPTY = ("face-restorers", "extensions")
 _REFRESH = ("refresh-checkpoints", "refresh-vae", "refresh-loras", "refresh-embeddings")
 
 
@@ -43,7 +45,7 @@ async def schedulers() -> list[SchedulerItem]:
 @router.get("/upscalers")
 def upscalers(services: ServicesDep) -> list[UpscalerItem]:
     """How pictures are made larger, with and without a network."""
-    return listings.upscaler_items(services.library)
+    return listings.upscaler_items(services.library, services.plugins)
 
 
 @router.get("/latent-upscale-modes")
@@ -103,8 +105,14 @@ def prompt_styles(services: ServicesDep) -> list[PromptStyleItem]:
 
 @router.get("/scripts")
 async def scripts() -> ScriptsList:
-    """Scripts are not served."""
-    return ScriptsList(txt2img=[], img2img=[])
+    """The scripts, by the names that alwayson_scripts takes."""
+    return listings.scripts_list()
+
+
+@router.get("/script-info")
+async def script_info(services: ServicesDep) -> list[ScriptInfo]:
+    """The same scripts with their arguments."""
+    return listings.script_info(int(str(services.current_options()[UNIT_COUNT])))
 
 
 async def _nothing() -> list[Any]:

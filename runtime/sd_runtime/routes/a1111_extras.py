@@ -71,6 +71,7 @@ async def start(services: Services, body: ExtrasBody) -> Accepted:
             _without_texts(body),
             images,
             library=services.library,
+            plugins=services.plugins,
             options=options,
             settings=services.settings,
         )

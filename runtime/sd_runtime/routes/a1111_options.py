@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from sd_runtime import container, device
 from sd_runtime.a1111 import infotext
+from sd_runtime.a1111.controlnet import telling
 from sd_runtime.a1111.schemas import PngInfoRequest, PngInfoResponse
 from sd_runtime.device import DeviceMemory
 from sd_runtime.routes import inputs
@@ -71,6 +72,7 @@ async def png_info(body: PngInfoRequest, services: ServicesDep) -> PngInfoRespon
     metadata = await inputs.metadata(services, "image", body.image)
     text = metadata.parameters
     parameters = await asyncio.to_thread(infotext.read, text) if text else {}
+    parameters |= telling.fields_of(parameters)
     return PngInfoResponse(info=text, items=metadata.items, parameters=parameters)
 
 

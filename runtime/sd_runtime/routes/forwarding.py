@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
+from typing import Any
 
 import httpx
 from starlette.requests import Request
@@ -41,6 +42,8 @@ _TIMEOUT = httpx.Timeout(60.0, connect=2.0)
 
 #: The addresses that a name leads to, in their shortest form; raises `OSError`.
 Resolve = Callable[[str], Awaitable[frozenset[str]]]
+#: An event loop's `getaddrinfo`.
+LookUp = Callable[..., Awaitable[list[Any]]]
 
 
 class ReplicaGone(SdError):
@@ -55,9 +58,19 @@ class ReplicaUnreachable(SdError):
     reason = "ReplicaUnreachable"
 
 
-async def resolve(name: str) -> frozenset[str]:
-    """As the system does, of both families."""
-    found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+#: A name that nobody has: where one replica is wanted, none that leads to all of them is made.
+_NOBODYS = tuple(getattr(socket, each) for each in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, each))
+
+
+async def resolve(name: str, look_up: LookUp | None = None) -> frozenset[str]:
+    """As the system does, of both families; a name that does not exist leads to no address. Raises `OSError`
+    where it cannot be told."""
+    try:
+        found = await (look_up or asyncio.get_running_loop().getaddrinfo)(name, None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno not in _NOBODYS:
+            raise
+        return frozenset()
     return frozenset(str(ip_address(address[0])) for *_, address in found)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from sd_runtime.a1111 import answer, filling, planning
 from sd_runtime.a1111.answer import Account
+from sd_runtime.a1111.controlnet import finishing, maps, reading
 from sd_runtime.a1111.limits import Limits
 from sd_runtime.a1111.plan import Inputs, Plan
 from sd_runtime.a1111.planning import Surroundings
@@ -24,8 +25,8 @@ from sd_runtime.engine.work import Pixels
 from sd_runtime.errors import CheckpointError, GenerationError, UnsupportedError
 from sd_runtime.images import codec
 from sd_runtime.images.grid import grid as on_one_picture
-from sd_runtime.jobs.job import Job, Outcome
-from sd_runtime.routes import inputs
+from sd_runtime.jobs.job import Job, Outcome, Picture
+from sd_runtime.routes import control_pictures, inputs
 from sd_runtime.routes.intake import Held
 from sd_runtime.routes.services import Services
 
@@ -50,11 +51,16 @@ async def start(services: Services, kind: Kind, body: GenerationRequest) -> Acce
     nothing behind."""
     services.queue.demand_place()
     request = filling.filled(body)
+    units = reading.units(request.alwayson_scripts)
     with services.intake.holding() as held:
         given = await _inputs(services, request, held)
+        given = replace(given, units=await control_pictures.read(services, units, given, held))
         request = await _without_texts(request, held)
+        scripts = reading.without_pictures(request.alwayson_scripts, units)
+        request = request.model_copy(update={"alwayson_scripts": scripts})
         # Outside of the event loop: long prompts take time, and files are looked up.
         plan = await asyncio.to_thread(_plan, services, request, given)
+        await held.take(maps.pixels_of(plan.controls, are_shown=plan.shows_maps))
         job = services.queue.submit(plan.iterations, label=request.force_task_id or None)
         return Accepted(kind, plan, held.hand_over(job))
 
@@ -68,20 +74,20 @@ def respond(services: Services, accepted: Accepted, outcome: Outcome) -> Txt2Img
     account = Account(
         plan=plan,
         checkpoint=services.checkpoint_of(accepted.job),
-        pictures=outcome.pictures,
+        pictures=tuple(_finished(plan, picture) for picture in outcome.pictures),
         accepted=accepted.job.timestamp,
         hashes=_hashes(services, plan),
     )
     services.metrics.images_made(len(outcome.pictures))
     files = [
         _encoded(plan, picture.pixels, text)
-        for picture, text in zip(outcome.pictures, account.infotexts(), strict=True)
+        for picture, text in zip(account.pictures, account.infotexts(), strict=True)
     ]
     if plan.saves:
         for picture, data in zip(outcome.pictures, files, strict=True):
             _save(services, accepted, accepted.kind, data, seed=plan.seeds[picture.index])
     shown = _grid(services, accepted, account)
-    images = [*shown, *files] if plan.request.send_images else []
+    images = [*shown, *files, *_maps(plan)] if plan.request.send_images else []
     return Txt2ImgResponse(
         images=[base64.b64encode(data).decode("ascii") for data in images],
         parameters=answer.echo(plan),
@@ -146,7 +152,7 @@ def _plan(services: Services, request: GenerationRequest, given: Inputs) -> Plan
         raise UnsupportedError("override_settings_restore_afterwards", False, allowed)
     around = Surroundings(
         options=services.options_with(request.override_settings),
-        stock=Stock(services.library, services.shelf, services.checkpoint()),
+        stock=Stock(services.library, services.shelf, services.checkpoint(), services.plugins),
         styles=services.styles,
         limits=Limits.of(services.settings),
         random=services.random,
@@ -173,7 +179,7 @@ def _hashes(services: Services, plan: Plan) -> dict[Path, str]:
     return hashes
 
 
-def _encoded(plan: Plan, pixels: Pixels, text: str) -> bytes:
+def _encoded(plan: Plan, pixels: Pixels, text: str | None) -> bytes:
     options = plan.options
     return codec.encode(
         pixels,
@@ -182,6 +188,23 @@ def _encoded(plan: Plan, pixels: Pixels, text: str) -> bytes:
         quality=options.jpeg_quality,
         lossless=options.webp_lossless,
     )
+
+
+def _finished(plan: Plan, picture: Picture) -> Picture:
+    """As the modules of its ControlNets leave it."""
+    pixels = picture.pixels
+    for each in plan.controls:
+        pixels = finishing.finished(pixels, each.control(picture.index), each.finish)
+    return (
+        picture if pixels is picture.pixels else replace(picture, made=replace(picture.made, pixels=pixels))
+    )
+
+
+def _maps(plan: Plan) -> list[bytes]:
+    """The maps of ControlNets, which have no infotext."""
+    if not plan.shows_maps:
+        return []
+    return [_encoded(plan, pixels, None) for pixels in maps.shown(plan.controls)]
 
 
 def _grid(services: Services, accepted: Accepted, account: Account) -> list[bytes]:

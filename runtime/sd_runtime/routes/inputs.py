@@ -14,6 +14,7 @@ from typing import TypeVar
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.images import codec
 from sd_runtime.images.codec import Grey, Metadata, Pixels
+from sd_runtime.images.resizing import Size
 from sd_runtime.routes import picture_urls
 from sd_runtime.routes.intake import Held
 from sd_runtime.routes.picture_urls import FetchError
@@ -63,6 +64,12 @@ async def metadata(services: Services, field: str, value: str) -> Metadata:
     return await _decoded(services, field, value, codec.read_metadata)
 
 
+async def size(services: Services, field: str, value: str) -> Size | None:
+    """Width and height of the picture, as its file's header says, before it is turned upright; None of one
+    that is yet to be fetched. Raises `UnsupportedError`."""
+    return None if _is_url(value) else await _decoded(services, field, value, codec.read_size)
+
+
 def _most(services: Services) -> int:
     """Pixels of one picture."""
     return min(services.settings.max_input_pixels, services.settings.max_pixels_per_request)
@@ -89,13 +96,17 @@ async def _decoded(
 
 
 async def _data(services: Services, field: str, value: str) -> bytes:
-    if value[:8].lower().startswith(("http://", "https://")):
+    if _is_url(value):
         async with services.intake.fetching:
             return await _fetched(services, field, value)
     try:
         return await asyncio.to_thread(_unwrapped, value)
     except ValueError as error:
         raise UnsupportedError(field, _shown(value), _ENCODED) from error
+
+
+def _is_url(value: str) -> bool:
+    return value[:8].lower().startswith(("http://", "https://"))
 
 
 async def _fetched(services: Services, field: str, url: str) -> bytes:

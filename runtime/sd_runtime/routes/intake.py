@@ -36,8 +36,9 @@ class Intake:
 
     def __init__(self, settings: Settings, queue: JobQueue, *, patience: float = _PATIENCE) -> None:
         self.bodies = Budget(_BODIES * settings.max_body_bytes, patience=patience)
-        # Whatever one request may bring alone fits, if nobody else holds anything.
-        least = settings.max_pixels_per_request + settings.max_input_pixels + settings.max_body_bytes
+        # Whatever one request may bring alone fits, if nobody else holds anything, and the maps that are made
+        # of it for ControlNets.
+        least = 2 * settings.max_pixels_per_request + settings.max_input_pixels + settings.max_body_bytes
         self.pixels = Budget(max(settings.max_pixels_in_flight, least), patience=patience)
         #: Held while a large body is read.
         self.reading = asyncio.Lock()

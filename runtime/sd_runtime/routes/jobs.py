@@ -220,7 +220,8 @@ def _job_error(error: Exception) -> JobError:
 
 def _told(services: Services, record: Record, status: int) -> Response:
     record.tell()
-    headers = {"Location": f"{router.prefix}/{record.id}"} if status == 202 else None
+    place = f"{services.settings.root_path}{router.prefix}/{record.id}"
+    headers = {"Location": place} if status == 202 else None
     return JSONResponse(_status(services, record).model_dump(), status_code=status, headers=headers)
 
 

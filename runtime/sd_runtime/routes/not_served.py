@@ -20,4 +20,5 @@ def _answer(why: str) -> Callable[[], Awaitable[Response]]:
 
 for _route, _why in coverage.NOT_SERVED.items():
     _method, _path = _route.split(" ")
-    router.add_api_route(f"/sdapi/v1/{_path}", _answer(_why), methods=[_method], name=_route)
+    _path = _path if _path.startswith("/") else f"/sdapi/v1/{_path}"
+    router.add_api_route(_path, _answer(_why), methods=[_method], name=_route)

@@ -23,6 +23,7 @@ from sd_runtime.jobs.queue import Draining, JobQueue
 from sd_runtime.metrics import Metrics
 from sd_runtime.models import LoadedCheckpoint
 from sd_runtime.models.library import Library
+from sd_runtime.plugins import Plugins
 from sd_runtime.prompt.styles import Styles
 from sd_runtime.routes.forwarding import Peers
 from sd_runtime.routes.intake import Intake
@@ -56,12 +57,15 @@ class Services:
     metrics: Metrics
     styles: Styles
     engine: Engine
+    plugins: Plugins = field(default_factory=Plugins)
     random: Random = field(default_factory=SystemRandom)
     #: Set once what follows it exists; None where nobody may change the served checkpoint from here, because
     #: an operator says which it is.
     switch: Switch | None = None
     embeddings: Embeddings = field(init=False)
     intake: Intake = field(init=False)
+    #: Held while the picture of a model is made small: one at a time, whatever a page of cards asks for.
+    shrinking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _choosing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:
@@ -145,7 +149,7 @@ class Services:
     def _served(self, loaded: LoadedCheckpoint | None) -> Served:
         return Served(
             current=self.current_options(),
-            models=KnownModels(self.library, self.shelf, self.checkpoint()),
+            models=KnownModels(self.library, self.shelf, self.checkpoint(), self.plugins),
             text_layers=loaded.text_layers if loaded else None,
         )
 

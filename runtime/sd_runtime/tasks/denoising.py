@@ -12,14 +12,23 @@ from typing import Any
 
 import torch
 
-from sd_runtime.engine.work import Estimate, Evaluate, Interrupted, OnStep, Step, UseCheckpoint, Work
+from sd_runtime.engine.work import (
+    Estimate,
+    Evaluate,
+    Interrupted,
+    OnStep,
+    Step,
+    UseCheckpoint,
+    Work,
+)
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.models.network import Model
 from sd_runtime.sampling import catalog
 from sd_runtime.sampling.noise import ImageNoise
 from sd_runtime.sampling.passes import SamplerPlan, Walk
 from sd_runtime.tasks.canvas import Canvas, Shown
-from sd_runtime.tasks.recipe import Guided
+from sd_runtime.tasks.recipe import Guided, Refiner
+from sd_runtime.tasks.steering import Steering
 from sd_runtime.tasks.texts import Texts
 
 
@@ -76,6 +85,7 @@ class Denoiser:
         vae: Path | None,
         tiling: bool,
         canvas: Canvas | None = None,
+        steering: tuple[Steering, ...] = (),
     ) -> None:
         #: The checkpoint that goes on with it: another one after the refiner has taken over.
         self.model = model
@@ -91,6 +101,8 @@ class Denoiser:
         self._vae = vae
         self._tiling = tiling
         self._canvas = canvas
+        self._steering = steering
+        self._done = 0
         self._concat: torch.Tensor | None = None
         self._is_prepared = False
         self._evaluations = 0
@@ -98,6 +110,7 @@ class Denoiser:
 
     def step_done(self, done: int) -> None:
         """For the sampler to call after each step."""
+        self._done = done
         p = self._progress
         p.on_step(Step(done, p.steps, p.part, p.parts, self._last))
 
@@ -124,6 +137,7 @@ class Denoiser:
         conds = yield from self._texts.prompt(step)
         guides = self._guides(step, sigma)
         uncond = (yield from self._texts.negative(step)) if guides else None
+        steering = self._taking_part()
         estimate: Estimate = yield Evaluate(
             x,
             sigma,
@@ -135,11 +149,25 @@ class Denoiser:
             self._concat,
             self._tiling,
             self._noise.prepare,
+            tuple(each.active for each in steering),
         )
         self._evaluations += 1
+        estimate = self._with_colours(estimate, steering, sum(weight for _, weight in conds))
         if self._canvas is not None:
             estimate = Estimate(self._canvas.blend(estimate.denoised), estimate.unguided)
         self._last = estimate.denoised
+        return estimate
+
+    def _taking_part(self) -> tuple[Steering, ...]:
+        """Those that have a say in the step under way."""
+        steps = self._progress.steps
+        return tuple(each for each in self._steering if each.control.takes_part(self._done, steps))
+
+    def _with_colours(self, estimate: Estimate, steering: tuple[Steering, ...], weights: float) -> Estimate:
+        """With those that some of them keep, one after the other; `weights` is the sum of the texts'."""
+        for each in steering:
+            if each.colours is not None:
+                estimate = each.colours.kept(estimate, unguided_factor=1 - self._scale * weights)
         return estimate
 
     @property
@@ -165,14 +193,28 @@ class Denoiser:
             self.model = yield from use_checkpoint(self.model, refiner.checkpoint, "refiner_checkpoint")
             if self.model is not before:
                 if self.model.loaded.family != before.loaded.family:
-                    # They are made for the checkpoint that the prompt is for; in A1111, too, those of SDXL
-                    # have no effect on its refiner.
+                    self._demand_that_all_took_part(refiner)
+                    # Adapters and ControlNets are made for the checkpoint that the prompt is for; in A1111,
+                    # too, those of SDXL have no effect on its refiner.
                     self._adapters = ()
+                    self._steering = ()
                 self._texts.go_on(self._adapters)
                 self._is_prepared = False
         if not self._is_prepared:
             self._concat = yield from self._shown.channels(self.model, vae=self._vae, tiling=self._tiling)
             self._is_prepared = True
+
+    def _demand_that_all_took_part(self, refiner: Refiner) -> None:
+        """Refuses a refiner that goes on without ControlNets before the first step of the only pass that they
+        have: they would change nothing."""
+        is_second = self._progress.part > 0
+        lost = [each for each in self._steering if not (is_second and each.control.first_pass)]
+        if lost and not self._evaluations:
+            allowed = (
+                "a later share with units of ControlNet: before its first step this pass goes over to"
+                f" {refiner.checkpoint.stem}, a refiner of another family, which goes on without them"
+            )
+            raise UnsupportedError("refiner_switch_at", refiner.switch_at, allowed)
 
     def _share_done(self, sigma: float) -> float:
         """Of the noise levels that the network was trained on, what lies above this one (A1111 counts these

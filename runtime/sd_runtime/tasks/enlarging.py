@@ -7,7 +7,7 @@ from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sd_runtime.engine.work import Host, Pixels, Upscale, Work
+from sd_runtime.engine.work import Apart, Host, Pixels, Upscale, Work
 from sd_runtime.images import resizing
 from sd_runtime.images.resizing import Box, Size
 from sd_runtime.tasks.recipe import Upscaler
@@ -38,8 +38,8 @@ _CLOSE = 1e-3
 
 
 def enlarge(pixels: Pixels, size: Size, upscaler: Upscaler | None) -> Generator[Work, Any, Pixels]:
-    """A picture of this size: by the upscaler's network while it is too small, and by resampling for the
-    rest."""
+    """A picture of this size: by the upscaler's network or plugin while it is too small, and by resampling
+    for the rest."""
     return (yield from _resized(pixels, resizing.whole(pixels), size, upscaler))
 
 
@@ -52,7 +52,7 @@ def cover(pixels: Pixels, size: Size, upscaler: Upscaler | None) -> Generator[Wo
 
 def _resized(pixels: Pixels, box: Box, size: Size, upscaler: Upscaler | None) -> Generator[Work, Any, Pixels]:
     """What is in the box, at this size."""
-    if upscaler is not None and upscaler.path is not None:
+    if upscaler is not None and not upscaler.is_plain:
         for _ in range(_MOST_RUNS):
             if _is_covered(size, box):
                 break
@@ -60,7 +60,7 @@ def _resized(pixels: Pixels, box: Box, size: Size, upscaler: Upscaler | None) ->
             if _is_far_longer(box, size):
                 pixels, box = yield Host(partial(_shortened, pixels, box, size))
             before = resizing.size_of(pixels)
-            pixels = yield Upscale(upscaler.path, pixels, upscaler.tile, upscaler.overlap)
+            pixels = yield _through(upscaler, pixels)
             zoom = pixels.shape[1] / before[0]
             box = box.scaled(zoom, zoom)
             if zoom == 1:
@@ -68,6 +68,15 @@ def _resized(pixels: Pixels, box: Box, size: Size, upscaler: Upscaler | None) ->
     resample = resizing.nearest if upscaler is not None and upscaler.name == "Nearest" else resizing.lanczos
     resized: Pixels = yield Host(partial(resample, pixels, size, box))
     return resized
+
+
+def _through(upscaler: Upscaler, pixels: Pixels) -> Work:
+    """The work that makes a picture larger by the upscaler's own factor."""
+    if upscaler.plugin is not None:
+        call = partial(upscaler.plugin, pixels)
+        return Apart(call, key=call, lane=upscaler.lane)
+    assert upscaler.path is not None, "those that only resample have no factor"
+    return Upscale(upscaler.path, pixels, upscaler.tile, upscaler.overlap)
 
 
 def _is_covered(size: Size, box: Box) -> bool:

@@ -58,7 +58,7 @@ class Extras:
         if not 0 <= self.visibility_2 <= 1:
             raise UnsupportedError("extras_upscaler_2_visibility", self.visibility_2, "0 to 1")
         for name, upscaler in (("upscaler_1", self.upscaler_1), ("upscaler_2", self.upscaler_2)):
-            if upscaler is not None and upscaler.path is None and upscaler.name not in enlarging.PLAIN:
+            if upscaler is not None and upscaler.is_plain and upscaler.name not in enlarging.PLAIN:
                 raise UnsupportedError(name, upscaler.name, enlarging.PLAIN)
 
     @property
@@ -99,7 +99,7 @@ class Extras:
 
 
 def _leaves(upscaler: Upscaler) -> bool:
-    return upscaler.path is None and upscaler.name == _LEAVE
+    return upscaler.is_plain and upscaler.name == _LEAVE
 
 
 def _blend(first: Pixels, second: Pixels, visibility: float) -> Pixels:

@@ -25,10 +25,11 @@ from sd_runtime.engine.work import (
 from sd_runtime.models.network import Model
 from sd_runtime.sampling import passes
 from sd_runtime.sampling.noise import ImageNoise
-from sd_runtime.tasks import enlarging
+from sd_runtime.tasks import enlarging, steering
 from sd_runtime.tasks.canvas import Shown
 from sd_runtime.tasks.denoising import Denoiser, Progress, plan_of, use_checkpoint
 from sd_runtime.tasks.recipe import LATENT_STRIDE, Hires
+from sd_runtime.tasks.steering import Steering
 from sd_runtime.tasks.texts import Texts
 
 if TYPE_CHECKING:
@@ -55,12 +56,14 @@ def run(task: "Txt2Img", hires: Hires, begun: Begun, base: Model, on_step: OnSte
         yield from _picture(task, begun)
     texts = Texts(hires.guided, after=task.guided)
     try:
-        if hires.upscaler.path is None and hires.upscaler.name in enlarging.LATENT:
+        if hires.upscaler.is_plain and hires.upscaler.name in enlarging.LATENT:
             latents = yield from _enlarged_latents(task, hires, begun)
             begun.model = yield from use_checkpoint(begun.model, own, "hr_checkpoint_name")
         else:
             latents = yield from _enlarged_picture(task, hires, begun, own)
-        denoiser, walk = _pass(task, hires, begun, texts, _cut(latents, hires), on_step)
+        size = hires.width, hires.height
+        steered = yield from steering.second_pass(task.controls, size, vae=task.vae, tiling=task.tiling)
+        denoiser, walk = _pass(task, hires, begun, texts, _cut(latents, hires), steered, on_step)
         latents = yield from denoiser.run(walk)
     except Interrupted:
         # The second pass has no estimate yet: what there is is the first one's picture.
@@ -111,7 +114,13 @@ def _cut(latents: torch.Tensor, hires: Hires) -> torch.Tensor:
 
 
 def _pass(
-    task: "Txt2Img", hires: Hires, begun: Begun, texts: Texts, latents: torch.Tensor, on_step: OnStep
+    task: "Txt2Img",
+    hires: Hires,
+    begun: Begun,
+    texts: Texts,
+    latents: torch.Tensor,
+    steered: tuple[Steering, ...],
+    on_step: OnStep,
 ) -> tuple[Denoiser, passes.Walk]:
     """All steps that were asked for lie behind the strength's share of the way (A1111's)."""
     model, strength = begun.model, hires.denoising_strength
@@ -121,7 +130,17 @@ def _pass(
     shown = Shown.nothing(hires.width, hires.height)
     shape = model.latent_shape(width=hires.width, height=hires.height)
     noise = ImageNoise(task.noise, shape, model.device.handle, model.latent_stride)
-    denoiser = Denoiser(model, hires.guided, texts, progress, shown, noise, vae=task.vae, tiling=task.tiling)
+    denoiser = Denoiser(
+        model,
+        hires.guided,
+        texts,
+        progress,
+        shown,
+        noise,
+        vae=task.vae,
+        tiling=task.tiling,
+        steering=steered,
+    )
     walk = passes.from_latents(
         plan, model.discrete, noise, latents, strength, denoiser.step_done, exact_steps=True
     )

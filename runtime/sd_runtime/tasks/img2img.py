@@ -16,9 +16,11 @@ from sd_runtime.errors import UnsupportedError
 from sd_runtime.images import codec, colours, resizing
 from sd_runtime.images.resizing import Size
 from sd_runtime.sampling.settings import NoiseSettings
-from sd_runtime.tasks import enlarging, inpainting, recipe
+from sd_runtime.tasks import enlarging, inpainting, recipe, steering
+from sd_runtime.tasks.control import Control
 from sd_runtime.tasks.inpainting import Masked
 from sd_runtime.tasks.recipe import LATENT_STRIDE, Guided, Mask, MaskedContent, ResizeMode, Upscaler
+from sd_runtime.tasks.steering import Frame, Steering
 from sd_runtime.tasks.texts import Texts
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Img2Img:
     vae: Path | None = None
     #: None: the checkpoint that is served.
     checkpoint: Path | None = None
+    controls: tuple[Control, ...] = ()
 
     def __post_init__(self) -> None:
         recipe.judge_size("width", self.width)
@@ -93,6 +96,7 @@ class Img2Img:
                     inpainting.prepare, self.mask, resizing.size_of(original), self._size, self.resize_mode
                 )
             )
+        frame = Frame(self._size, resizing.size_of(original), masked.region if masked else None)
         picture = yield from self._fit(original, masked)
         if masked is not None and masked.region is None:
             original = picture
@@ -100,7 +104,8 @@ class Img2Img:
             picture = yield Host(partial(inpainting.begin, picture, masked, self.mask.content))
 
         texts = Texts(self.guided)
-        denoiser, latents = yield from self._draw(model, texts, picture, masked, on_step)
+        steered = yield from steering.first_pass(self.controls, frame, vae=self.vae, tiling=self.tiling)
+        denoiser, latents = yield from self._draw(model, texts, picture, masked, steered, on_step)
         drawn: Pixels = yield Decode(latents, self.vae, self.tiling)
         if self.color_correction:
             drawn = yield Host(partial(colours.match, drawn, picture))
@@ -132,7 +137,13 @@ class Img2Img:
         return centred
 
     def _draw(
-        self, model: "Model", texts: Texts, picture: Pixels, masked: Masked | None, on_step: OnStep
+        self,
+        model: "Model",
+        texts: Texts,
+        picture: Pixels,
+        masked: Masked | None,
+        steered: tuple[Steering, ...],
+        on_step: OnStep,
     ) -> "Generator[Work, Any, tuple[Denoiser, torch.Tensor]]":
         """The pass that begins part of the way, with the picture's latents and noise."""
         # Here and not above: the HTTP side builds tasks before torch has been imported.
@@ -160,6 +171,7 @@ class Img2Img:
             vae=self.vae,
             tiling=self.tiling,
             canvas=canvas,
+            steering=steered,
         )
         walk = passes.from_latents(
             plan,
@@ -204,8 +216,6 @@ class Img2Img:
         if mask.padding < 0:
             raise UnsupportedError("inpaint_full_res_padding", mask.padding, "0 or more")
         if mask.only_masked:
-            if not inpainting.oriented(mask).any():
-                told = "a mask with nothing to draw"
-                raise UnsupportedError("mask", told, "masks with something white (inverted: black) in them")
+            inpainting.demand_drawing(mask)
         elif self.resize_mode is ResizeMode.LATENT and resizing.size_of(self.image) != self._size:
             raise UnsupportedError("resize_mode", int(self.resize_mode), "0, 1 and 2 with a mask")

@@ -30,7 +30,9 @@ class Masked:
 
 def prepare(mask: Mask, picture: Size, size: Size, mode: ResizeMode) -> Masked:
     """The mask for a picture of one size that is drawn at another; raises `UnsupportedError` where only the
-    masked part is to be drawn and softening leaves nothing of it."""
+    masked part is to be drawn and there is none, or softening leaves nothing of it."""
+    if mask.only_masked:
+        demand_drawing(mask)
     soft = masks.blur(oriented(mask), mask.blur_x, mask.blur_y)
     if not mask.only_masked:
         drawn = _resized(soft, size, mode)
@@ -44,6 +46,13 @@ def prepare(mask: Mask, picture: Size, size: Size, mode: ResizeMode) -> Masked:
         raise UnsupportedError("mask_blur", told, "less: nothing is left of a mask as small as this")
     region = masks.region(soft, mask.padding, size)
     return Masked(drawn=resizing.fill(region.cut(soft), size), cover=soft, region=region)
+
+
+def demand_drawing(mask: Mask) -> None:
+    """Raises `UnsupportedError` for a mask that has nothing drawn."""
+    if not oriented(mask).any():
+        allowed = "masks with something white (inverted: black) in them"
+        raise UnsupportedError("mask", "a mask with nothing to draw", allowed)
 
 
 def oriented(mask: Mask) -> Grey:

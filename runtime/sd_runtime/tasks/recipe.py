@@ -5,6 +5,7 @@ attention are still in them. Files are named by their paths.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sd_runtime.adapters.uses import AdapterUse
+from sd_runtime.engine.work import Pixels
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.models import judge_tile
 from sd_runtime.prompt import judging
@@ -70,17 +72,26 @@ class Guided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upscaler:
-    """How a picture is made larger: by a file's network, or by one of the ways that need none (`path` None:
-    A1111's names "None", "Lanczos", "Nearest", and for latents "Latent", "Latent (nearest)", …)."""
+    """How a picture is made larger: by a file's network, by a plugin, or by one of the ways that need neither
+    (A1111's names "None", "Lanczos", "Nearest", and for latents "Latent", "Latent (nearest)", …)."""
 
     name: str
     path: Path | None = None
+    #: Waits for another process, and returns the picture larger by that one's own factor.
+    plugin: Callable[[Pixels], Pixels] | None = None
+    #: Of one lane, which is one plugin, few are asked at a time.
+    lane: str | None = None
     #: Side in pixels of what the network is shown at once; 0: as much as is served. Less than 32 is refused.
     tile: int = 192
     overlap: int = 8
 
     def __post_init__(self) -> None:
         judge_tile(self.tile)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one of those that only resample."""
+        return self.path is None and self.plugin is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

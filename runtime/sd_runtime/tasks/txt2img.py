@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sd_runtime.engine.work import Decode, Made, OnStep, Pixels, TaskRun, Work
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.sampling.settings import NoiseSettings
-from sd_runtime.tasks import enlarging, recipe
+from sd_runtime.tasks import enlarging, recipe, steering
+from sd_runtime.tasks.control import Control
 from sd_runtime.tasks.recipe import Guided, Hires
+from sd_runtime.tasks.steering import Frame
 from sd_runtime.tasks.texts import Texts
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Txt2Img:
     hires: Hires | None = None
     #: Stands for what the first pass would make, which then is left out; only with `hires`.
     first_pass: Pixels | None = field(default=None, compare=False)
+    #: ControlNets, of both passes.
+    controls: tuple[Control, ...] = ()
 
     def __post_init__(self) -> None:
         recipe.judge_size("width", self.width)
@@ -92,13 +96,23 @@ class Txt2Img:
         from sd_runtime.tasks.canvas import Shown
         from sd_runtime.tasks.denoising import Denoiser, Progress, plan_of
 
+        frame = Frame((self.width, self.height))
+        steered = yield from steering.first_pass(self.controls, frame, vae=self.vae, tiling=self.tiling)
         plan, texts = plan_of(self.guided, model), Texts(self.guided)
         shape = model.latent_shape(width=self.width, height=self.height)
         noise = ImageNoise(self.noise, shape, model.device.handle, model.latent_stride)
         progress = Progress(on_step, passes.step_count(plan, model.discrete), 0, parts)
         shown = Shown.nothing(self.width, self.height)
         denoiser = Denoiser(
-            model, self.guided, texts, progress, shown, noise, vae=self.vae, tiling=self.tiling
+            model,
+            self.guided,
+            texts,
+            progress,
+            shown,
+            noise,
+            vae=self.vae,
+            tiling=self.tiling,
+            steering=steered,
         )
         walk = passes.from_noise(plan, model.discrete, noise, denoiser.step_done)
         return texts, denoiser, (yield from denoiser.run(walk))
@@ -111,5 +125,5 @@ def _judge_hires(first: Guided, hires: Hires) -> None:
     recipe.judge_strength("denoising_strength", hires.denoising_strength)
     if hires.upscale_to[0] < hires.width or hires.upscale_to[1] < hires.height:
         raise UnsupportedError("upscale_to", hires.upscale_to, f"{hires.width}x{hires.height} or more")
-    if hires.upscaler.path is None and hires.upscaler.name not in (*enlarging.PLAIN, *enlarging.LATENT):
+    if hires.upscaler.is_plain and hires.upscaler.name not in (*enlarging.PLAIN, *enlarging.LATENT):
         raise UnsupportedError("hr_upscaler", hires.upscaler.name, (*enlarging.PLAIN, *enlarging.LATENT))

@@ -25,6 +25,11 @@ CHANGES: dict[str, tuple[Spec, Spec]] = {
     ),
     "checkpoint.file": ({}, {"checkpoint": {"bundle": "sd15", "file": "second"}}),
     "options": ({}, {"options": {"CLIP_stop_at_last_layers": 2}}),
+    "plugins[].name": ({}, {"plugins": [{"name": "aux"}]}),
+    "plugins[].scope": (
+        {"plugins": [{"name": "aux"}]},
+        {"plugins": [{"name": "aux", "scope": "Catalog"}]},
+    ),
     "gpu.backend": ({}, {"gpu": {"backend": "Whole"}}),
     "gpu.memory": ({"gpu": {"backend": "Whole"}}, {"gpu": {"backend": "Whole", "memory": "12Gi"}}),
     "outputs.size": ({"outputs": RWX}, {"outputs": {**RWX, "size": "2Gi"}}),
@@ -39,6 +44,7 @@ CHANGES: dict[str, tuple[Spec, Spec]] = {
     "rollout.drainTimeoutSeconds": ({}, {"rollout": {"drainTimeoutSeconds": 30}}),
     "access.auth": ({}, {"access": {"auth": "Disabled", "service": {"type": "ClusterIP"}}}),
     "access.authSecretRef.name": ({}, {"access": {**AUTH, "authSecretRef": {"name": "another"}}}),
+    "access.page": ({}, {"access": {**AUTH, "page": "Disabled"}}),
     "access.service.type": ({}, {"access": {**AUTH, "service": {"type": "NodePort"}}}),
     "access.service.annotations{}": (
         {},

@@ -1,17 +1,19 @@
 """What instances' children are built from in the tests of this folder, and the instances of the goldens."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from operator_fakes import SHA, instance
+from operator_fakes import SHA, instance, plugin
 
 from sd_operator import names
 from sd_operator.api.base import parse
 from sd_operator.api.instance import SDInstance
+from sd_operator.api.plugin import SDPlugin
 from sd_operator.instance import gpu
 from sd_operator.instance.children.deployment import RuntimeSettings, build_deployment
 from sd_operator.instance.children.wishes import wished
 from sd_operator.instance.desired import Checkpoint, Desired
+from sd_operator.instance.plugins import Plugin
 
 Object = dict[str, Any]
 
@@ -99,13 +101,36 @@ CASES: dict[str, Object] = {
     "drain": {"rollout": {"strategy": "Drain"}},
     "recreate": {"rollout": {"strategy": "Recreate", "drainTimeoutSeconds": 30}},
     "everything": EVERYTHING,
+    "plugins": {"plugins": [{"name": "edges"}, {"name": "aux", "scope": "Catalog"}]},
 }
 
 
-def an_instance(**spec: Any) -> SDInstance:
-    manifest = instance(**spec)
+def a_plugin(name: str = "aux", **spec: Any) -> Plugin:
+    return Plugin(name=name, spec=parse(SDPlugin, with_uid(plugin(name, **spec))).spec)
+
+
+def with_uid(manifest: Object) -> Object:
     manifest["metadata"]["uid"] = UID
-    return parse(SDInstance, manifest)
+    return manifest
+
+
+#: The plugins of the golden: one that says nothing, and one that says all.
+PLUGINS = (
+    a_plugin("edges"),
+    a_plugin(
+        "aux",
+        modules=[
+            {"name": "hed", "controlType": "SoftEdge", "matches": ["softedge", "hed"]},
+            {"name": "depth_midas"},
+        ],
+        models=[{"name": "annotators"}, {"name": "sd15"}],
+        resources={"requests": {"cpu": "1"}, "limits": {"memory": "3Gi"}},
+    ),
+)
+
+
+def an_instance(**spec: Any) -> SDInstance:
+    return parse(SDInstance, with_uid(instance(**spec)))
 
 
 def allocated(of: SDInstance, checkpoint: Checkpoint = CHECKPOINT) -> gpu.Allocation | None:
@@ -121,6 +146,7 @@ def deployment(
     exclusive: Collection[str] = (),
     pickles: bool = False,
     settings: RuntimeSettings = SETTINGS,
+    added: Sequence[Plugin] = (),
     **spec: Any,
 ) -> Object:
     of = an_instance(**spec)
@@ -133,6 +159,7 @@ def deployment(
         claim_names={},
         token_sha256=TOKEN,
         settings=settings,
+        added=added,
     )
 
 
@@ -143,6 +170,7 @@ def wishes(
     pickles: bool = False,
     live_outputs_claim: Object | None = None,
     serves: Collection[names.Resource] = (),
+    added: Sequence[Plugin] = (),
     **spec: Any,
 ) -> list[Object]:
     of = an_instance(**spec)
@@ -158,6 +186,7 @@ def wishes(
         serves=frozenset(serves),
         token_sha256=TOKEN,
         settings=SETTINGS,
+        plugins=added,
     )
 
 
@@ -165,7 +194,8 @@ def of_case(case: str) -> list[Object]:
     """The children of a golden; of the fullest one, the cluster has Prometheus and one node its models."""
     if case == "everything":
         return wishes(exclusive={"sd15", "loras"}, serves=names.OPTIONAL, **CASES[case])
-    return wishes(exclusive={"sd15"} if case == "drain" else (), **CASES[case])
+    added = PLUGINS if case == "plugins" else ()
+    return wishes(exclusive={"sd15"} if case == "drain" else (), added=added, **CASES[case])
 
 
 def one(found: list[Object], resource: names.Resource, name: str | None = None) -> Object:

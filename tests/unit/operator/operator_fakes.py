@@ -62,7 +62,7 @@ class FakeCluster:
     def _find(self, resource: Resource, namespace: str, labels: str, fields: str = "") -> list[Object]:
         found = []
         for (plural, ns, _), item in self.objects.items():
-            if plural != resource.plural or ns != namespace:
+            if plural != resource.plural or namespace not in ("", ns):
                 continue
             if labels:
                 key, _, value = labels.partition("=")
@@ -297,6 +297,8 @@ class FakeRuntimes:
         #: pod IP → what it was told last
         self.told: dict[str, dict[str, Any]] = {}
         self.refuse: errors.RuntimeUnreachableError | None = None
+        #: what every runtime says of its plugins
+        self.plugins: list[Object] = []
 
     def token_sha256(self, uid: str) -> str:
         return hashlib.sha256(uid.encode()).hexdigest()
@@ -319,7 +321,7 @@ class FakeRuntimes:
             return self.answer or RuntimeState(health="Starting")
         sha256, revision = wish["checkpoint"]["sha256"], wish["revision"]
         if self.answer is None:
-            return holding(sha256, revision=revision)
+            return holding(sha256, revision=revision, plugins=self.plugins)
         desired = self.answer.desired.model_copy(update={"revision": revision})
         return self.answer.model_copy(update={"desired": desired})
 
@@ -360,6 +362,21 @@ def file(name: str = "base", **fields: Any) -> Object:
         "source": {"http": {"url": f"https://models.example.org/{name}.safetensors"}},
         **fields,
     }
+
+
+def plugin(name: str = "aux", **spec: Any) -> Object:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "SDPlugin",
+        "metadata": {"name": name, "namespace": "ns"},
+        "spec": {"image": f"plugin-{name}:1", "kind": "Preprocessor", **spec},
+    }
+
+
+def answering(name: str = "aux", *modules: Object, **fields: Any) -> Object:
+    """An entry of "plugins" in what a runtime says."""
+    told = {"kind": "Preprocessor", "version": "0.1.0", "ready": True, "reason": "", "message": ""}
+    return {"name": name, **told, "modules": list(modules), **fields}
 
 
 def instance(name: str = "demo", **spec: Any) -> Object:

@@ -1,7 +1,7 @@
 """A fake cluster with its controllers, and an operator of one bundle and one instance."""
 
 from operator_controllers import Controllers
-from operator_fakes import FakeCluster, FakeFetchPods, FakeRuntimes, bundle, instance
+from operator_fakes import FakeCluster, FakeFetchPods, FakeRuntimes, bundle, instance, plugin
 
 from sd_operator import names
 from sd_operator.api.conditions import State
@@ -10,9 +10,11 @@ from sd_operator.bundle.reconcile import BundleReconciler
 from sd_operator.instance.children.deployment import RuntimeSettings
 from sd_operator.instance.reconcile import InstanceReconciler
 from sd_operator.names import Key
+from sd_operator.plugin.reconcile import PluginReconciler
 
 BUNDLE = Key("ModelBundle", "ns", "sd15")
 INSTANCE = Key("SDInstance", "ns", "demo")
+PLUGIN = Key("SDPlugin", "ns", "aux")
 ROUNDS = 8
 
 
@@ -31,20 +33,27 @@ class World:
             self.cluster,
             self.fetch_pods,
             FetchSettings(
-                image=operator_image, image_pull_policy="IfNotPresent", hf_endpoint="https://huggingface.co"
+                image=operator_image,
+                image_pull_policy="IfNotPresent",
+                hf_endpoint="https://huggingface.co",
+                catalog_namespace="catalog",
             ),
             recheck_seconds=60,
         )
         self.instances = InstanceReconciler(
             self.cluster,
             self.runtimes,
-            RuntimeSettings(image=runtime_image, image_pull_policy="IfNotPresent"),
+            RuntimeSettings(
+                image=runtime_image, image_pull_policy="IfNotPresent", catalog_namespace="catalog"
+            ),
             recheck_seconds=60,
         )
+        self.plugins = PluginReconciler(self.cluster, namespace="", catalog="catalog", recheck_seconds=60)
 
     async def round(self) -> None:
         await self.bundles.reconcile(BUNDLE)
         await self.instances.reconcile(INSTANCE)
+        await self.plugins.reconcile(PLUGIN)
         self.controllers.step()
 
     async def settle(self) -> None:
@@ -58,6 +67,15 @@ class World:
         ready = next(condition for condition in conditions if condition["type"] == "Ready")
         assert len(held) == 1
         return held[0], ready["reason"]
+
+
+def a_world_with_plugin() -> World:
+    """The instance has a plugin, which needs a bundle of its own."""
+    cluster = FakeCluster()
+    cluster.add(bundle())
+    cluster.add(plugin())
+    cluster.add(instance(plugins=[{"name": "aux"}]))
+    return World(cluster)
 
 
 def a_world() -> World:

@@ -1,6 +1,7 @@
 """Which specs and claims a bundle cannot be worked on with, and who uses one."""
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from operator_fakes import file
 
 from sd_operator import names
 from sd_operator.bundle import refusals
-from sd_operator.bundle.observe import Observed, users_of
+from sd_operator.bundle.observe import Observed
+from sd_operator.names import Key
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_a_claim_that_cannot_be_used(claim: dict[str, Any] | None, expected: tup
 
 def test_users_are_found_even_among_objects_that_cannot_be_read() -> None:
     def user(name: str, spec: Any) -> dict[str, Any]:
-        return {"metadata": {"name": name}, "spec": spec}
+        return {"metadata": {"name": name, "namespace": "ns"}, "spec": spec}
 
     instances = [
         user("b", {"models": [{"name": "sd15"}]}),
@@ -117,5 +119,19 @@ def test_users_are_found_even_among_objects_that_cannot_be_read() -> None:
         user("d", None),
         user("e", {"models": "sd15"}),
         user("f", {"models": [None, {"name": 5}]}),
+        user("g", {"plugins": [None, {"name": "aux"}]}),
+        user("h", {"plugins": [{"name": "aux", "scope": "Catalog"}]}),
+        user("i", {"plugins": [{"name": "of-nobody", "scope": 5}]}),
     ]
-    assert sorted(user["metadata"]["name"] for user in users_of("sd15", instances)) == ["a", "b"]
+    needs = {"spec": {"models": [{"name": "sd15"}]}}
+    plugins = {Key("SDPlugin", "ns", "aux"): needs, Key("SDPlugin", "elsewhere", "of-nobody"): needs}
+    world = Observed(
+        bundle=a_bundle(),
+        now=datetime.datetime.now(tz=datetime.UTC),
+        neighbours=tuple(instances),
+        plugins=plugins,
+        catalog="catalog",
+    )
+    assert world.users == ("a", "b", "g")
+    for_all = {Key("SDPlugin", "catalog", "aux"): needs}
+    assert replace(world, plugins=for_all).users == ("a", "b", "h")

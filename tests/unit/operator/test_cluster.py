@@ -189,8 +189,8 @@ async def test_what_does_not_fit_the_kind_is_a_refusal_whatever_the_status(rig: 
 @pytest.mark.parametrize(
     ("status", "resources", "served"),
     [
-        (200, ["sdinstances", "sdinstances/status", "modelbundles"], True),
-        (200, ["sdinstances"], False),
+        (200, ["sdinstances", "sdinstances/status", "modelbundles", "sdplugins"], True),
+        (200, ["sdinstances", "sdinstances/status", "modelbundles"], False),
         (404, [], False),
     ],
 )
@@ -217,6 +217,17 @@ async def test_an_event_is_posted_and_one_that_is_there_already_is_fine(rig: Rig
     method, path, _, _, body = rig.script.asked[0]
     assert (method, path, json.loads(body)) == ("POST", "/api/v1/namespaces/ns/events", manifest)
     assert 'sdo_api_writes_total{kind="Event",verb="create"} 1.0' in rig.metrics.exposition().decode()
+
+
+async def test_what_is_created_is_posted_by_our_manager_and_a_taken_name_is_a_conflict(rig: Rig) -> None:
+    manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "namespace": "ns"}}
+    rig.script.will((201, manifest), (409, {"message": 'secrets "key" already exists'}))
+    assert await rig.cluster.create(names.SECRET, manifest) == manifest
+    method, path, query, _, body = rig.script.asked[0]
+    assert (method, path, json.loads(body)) == ("POST", "/api/v1/namespaces/ns/secrets", manifest)
+    assert query == {"fieldManager": "sd-operator"}
+    with pytest.raises(errors.ConflictError, match="already exists"):
+        await rig.cluster.create(names.SECRET, manifest)
 
 
 async def test_a_list_comes_in_pages_of_one_moment_and_its_items_say_what_they_are(rig: Rig) -> None:

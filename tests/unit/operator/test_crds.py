@@ -1,5 +1,6 @@
 """The generated CRDs are what the models say, and what a structural schema must be."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def test_the_names_people_type() -> None:
     assert [(name["shortNames"], name["categories"]) for name in names] == [
         (["sdmb"], ["sd"]),
         (["sdi"], ["sd"]),
+        (["sdp"], ["sd"]),
     ]
 
 
@@ -148,6 +150,26 @@ def test_a_volume_may_go_back_to_its_size_and_its_modes_have_no_order() -> None:
 def test_a_secret_for_nobody_is_refused() -> None:
     rule = "self.access.auth == 'Required' || !has(self.access.authSecretRef)"
     assert rule in said(field("sdinstances", "spec"))
+
+
+def test_what_a_deployment_would_refuse_is_refused_of_a_plugin() -> None:
+    resources = said(field("sdplugins", "spec", "resources"))
+    assert "quantity(string(self.requests[name])).compareTo" in resources
+    assert "int(self.limits[name]) >= 0" in resources and "int(self.requests[name]) >= 0" in resources
+
+
+@pytest.mark.parametrize(
+    ("path", "taken", "refused"),
+    [
+        (("image",), ["a:1", f"r.example:5000/a/b@sha256:{'0' * 64}"], ["", "has space", "a\nb", "ä"]),
+        (("modules", "[]", "matches", "[]"), ["soft edge", "ä"], ["a\nb", "a\x00", "\x7f"]),
+    ],
+)
+def test_texts_of_a_plugin_are_those_that_pods_can_have(
+    path: tuple[str, ...], taken: list[str], refused: list[str]
+) -> None:
+    pattern = field("sdplugins", "spec", *path)["pattern"]
+    assert [text for text in taken + refused if re.fullmatch(pattern, text)] == taken
 
 
 def test_amounts_of_resources_are_checked_when_they_are_written() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from instance_fields import CHANGES, ONLY_NEW, ONLY_UP, Spec
 from operator_controllers import Controllers
-from operator_fakes import FakeCluster, FakeFetchPods, FakeRuntimes, bundle, file, instance
+from operator_fakes import FakeCluster, FakeFetchPods, FakeRuntimes, bundle, file, instance, plugin
 from schema_leaves import leaves
 
 from sd_operator import names
@@ -36,9 +36,13 @@ class World:
         self.fetch_pods = FakeFetchPods()
         self.cluster.add(bundle(files=[file(), file("second")]))
         self.cluster.add(bundle("more", files=[file("other")]))
+        self.cluster.add(plugin())
+        for_all = plugin(image="of-the-catalog:1")
+        for_all["metadata"]["namespace"] = "catalog"
+        self.cluster.add(for_all)
         self.cluster.add(instance(**copy.deepcopy(spec)))
         fetch = FetchSettings(image="operator:1", image_pull_policy="Never", hf_endpoint="https://hf.co")
-        runtime = RuntimeSettings(image="runtime:1", image_pull_policy="Never")
+        runtime = RuntimeSettings(image="runtime:1", image_pull_policy="Never", catalog_namespace="catalog")
         self.bundles = BundleReconciler(self.cluster, self.fetch_pods, fetch, recheck_seconds=60)
         self.instances = InstanceReconciler(self.cluster, self.runtimes, runtime, recheck_seconds=60)
         self.controllers = Controllers(self.cluster)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,14 +154,14 @@ def test_settings_come_as_json_from_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SDO_GPU_PROFILES", json.dumps([DRA]))
     monkeypatch.setenv("SDO_GPU_HEADROOM", "0")
     monkeypatch.setenv("SDO_GPU_FAMILY_MEMORY", '{"SDXL": "10Gi"}')
-    gpu = Settings(operator_image="o", runtime_image="r").gpu
+    gpu = Settings(operator_image="o", runtime_image="r", key_file=Path("key")).gpu
     assert [profile.name for profile in gpu.profiles] == ["claimed"]
     assert gpu.headroom == "0"
     assert gpu.family_memory == {"SDXL": "10Gi"}
 
 
 def test_settings_have_defaults() -> None:
-    gpu = Settings(operator_image="o", runtime_image="r").gpu
+    gpu = Settings(operator_image="o", runtime_image="r", key_file=Path("key")).gpu
     assert gpu.profiles == TABLE
     assert gpu.headroom == "512Mi"
     assert gpu.family_memory == {"SD15": "4Gi", "SD21": "4Gi", "SDXL": "8Gi", "SDXLRefiner": "8Gi"}
@@ -170,7 +171,7 @@ def test_settings_have_defaults() -> None:
 def test_a_wrong_setting_is_one_error_with_its_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "{oops")
     with pytest.raises(ValidationError) as caught:
-        Settings(operator_image="o", runtime_image="r")
+        Settings(operator_image="o", runtime_image="r", key_file=Path("key"))
     (detail,) = caught.value.errors()
     assert [f"SDO_{str(part).upper()}" for part in detail["loc"]] == [name]
     assert "oops" in detail["msg"]

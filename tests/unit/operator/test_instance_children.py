@@ -198,6 +198,7 @@ def test_the_runtime_is_told_everything_by_its_environment() -> None:
         "SD_OUTPUT_DIR": "/outputs",
         "SD_AUTH": "required",
         "SD_AUTH_DIR": "/etc/sd-runtime/auth",
+        "SD_PAGE": "on",
         "SD_MANAGEMENT_TOKEN_SHA256": "t" * 64,
         "SD_DRAIN_SECONDS": "600",
         "SD_CACHE_DIR": "/cache/sd-runtime",
@@ -217,6 +218,15 @@ def test_the_users_variables_come_after_ours_and_never_in_their_place() -> None:
     assert environment(env=given)["SD_AUTH"] == "required"
     # Server-side apply refuses a name that is there twice.
     assert len({item["name"] for item in env}) == len(env)
+
+
+def test_the_page_is_served_unless_it_is_switched_off() -> None:
+    access = {"auth": "Required", "authSecretRef": {"name": "login"}}
+    assert environment(access=access)["SD_PAGE"] == "on"
+    switched_off = environment(
+        access={**access, "page": "Disabled"}, env=[{"name": "SD_PAGE", "value": "on"}]
+    )
+    assert switched_off["SD_PAGE"] == "off"
 
 
 def test_pickles_are_read_where_a_bundle_lets_them_onto_its_volume() -> None:

@@ -34,7 +34,8 @@ def test_pods_fit_pod_security_restricted_and_have_no_rights(case: str) -> None:
     assert violations(spec) == []
     assert spec["automountServiceAccountToken"] is account["automountServiceAccountToken"] is False
     assert spec["serviceAccountName"] == account["metadata"]["name"]
-    assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in spec["containers"])
+    containers = (*spec.get("initContainers", ()), *spec["containers"])
+    assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in containers)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,11 @@ def test_a_breach_of_pod_security_is_seen(breach: Object) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_every_mount_has_its_volume_and_every_volume_its_mount(case: str) -> None:
     spec = one(of_case(case), names.DEPLOYMENT)["spec"]["template"]["spec"]
-    mounts = spec["containers"][0]["volumeMounts"]
-    assert [mount["name"] for mount in mounts] == [volume["name"] for volume in spec["volumes"]]
-    assert len({mount["mountPath"] for mount in mounts}) == len(mounts)
+    containers = (*spec["containers"], *spec.get("initContainers", ()))
+    mounted = [mount["name"] for each in containers for mount in each["volumeMounts"]]
+    assert list(dict.fromkeys(mounted)) == [volume["name"] for volume in spec["volumes"]]
+    for each in containers:
+        assert len({mount["mountPath"] for mount in each["volumeMounts"]}) == len(each["volumeMounts"])
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -5,7 +5,6 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -22,20 +21,19 @@ from sd_operator.workqueue import WorkQueue
 KEY = Key("SDInstance", "ns", "demo")
 
 
-def settings(tmp_path: Path) -> Settings:
-    return Settings(operator_image="o", runtime_image="r", key_file=tmp_path / "key")
-
-
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDO_OPERATOR_IMAGE", "operator:1")
     monkeypatch.setenv("SDO_RUNTIME_IMAGE", "runtime:1")
     monkeypatch.setenv("SDO_WATCH_NAMESPACE", "art")
+    monkeypatch.setenv("SDO_KEY_FILE", "/key")
+    monkeypatch.setenv("SDO_IMAGE_PULL_SECRETS", "mirror,other.example,mirror")
     found = load()
     assert (found.operator_image, found.runtime_image, found.watch_namespace) == (
         "operator:1",
         "runtime:1",
         "art",
     )
+    assert found.image_pull_secrets == ("mirror", "other.example")
     monkeypatch.setenv("SDO_WORKERS", "0")
     with pytest.raises(ValidationError):
         load()
@@ -59,20 +57,23 @@ def test_wrong_settings_end_the_process_with_their_names_and_no_traceback(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
-    [(None, "cannot be read"), (b"short\n", "holds 5 bytes; at least 16")],
-    ids=["missing", "too short"],
+    ("given", "words"),
+    [
+        ({}, "SDO_KEY_SECRET, SDO_KEY_FILE: one of the two is needed"),
+        ({"SDO_KEY_SECRET": "key", "SDO_NAMESPACE": "ops", "SDO_KEY_FILE": "/key"}, "and not both"),
+        ({"SDO_KEY_SECRET": "key"}, "SDO_NAMESPACE: needed with SDO_KEY_SECRET"),
+        ({"SDO_KEY_FILE": "/key", "SDO_IMAGE_PULL_SECRETS": "mirror,My_Secret"}, "'My_Secret' is no name"),
+    ],
+    ids=["no key", "two keys", "no namespace", "no name"],
 )
-def test_a_key_that_is_none_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
-    if content is not None:
-        (tmp_path / "key").write_bytes(content)
-    with pytest.raises(errors.OperatorError, match=f"SDO_KEY_FILE: .*{words}"):
-        __main__.read_key(settings(tmp_path))
-
-
-def test_the_key_is_read_without_its_line_end(tmp_path: Path) -> None:
-    (tmp_path / "key").write_bytes(b"0123456789abcdef\n")
-    assert __main__.read_key(settings(tmp_path)) == b"0123456789abcdef"
+def test_settings_that_do_not_fit_together_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: dict[str, str], words: str
+) -> None:
+    for name, value in {"SDO_OPERATOR_IMAGE": "o", "SDO_RUNTIME_IMAGE": "r", **given}.items():
+        monkeypatch.setenv(name, value)
+    assert __main__.main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("SDO_") and words in line
 
 
 @pytest.fixture
@@ -176,11 +177,13 @@ async def test_only_failures_in_a_row_are_told_and_a_success_ends_the_row() -> N
     assert len(told) == 6, "after 3, 6, 12, 24, 48 and 96 failures"
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 @pytest.mark.parametrize(("complaints", "status"), [([], 200), (["pods have not been watched"], 503)])
-async def test_health_says_what_is_wrong(complaints: list[str], status: int) -> None:
-    app = management.build_app(Metrics(), lambda: complaints)
-    async with TestClient(TestServer(app)) as client:
-        answer = await client.get("/healthz")
+async def test_health_says_what_is_wrong(complaints: list[str], status: int, path: str) -> None:
+    health = management.Health(waits_for="")
+    health.complaints = lambda: complaints
+    async with TestClient(TestServer(management.build_app(Metrics(), health))) as client:
+        answer = await client.get(path)
         assert answer.status == status
         assert await answer.json() == {"complaints": complaints}
         metrics = await client.get("/metrics")

@@ -56,23 +56,36 @@ def test_what_else_may_be_done() -> None:
     other = {key: verbs for key, verbs in rights(cluster=True).items() if key not in map(of, CHILDREN)}
     assert other == {
         ("sdoperator.dev", "sdinstances"): READ,
+        ("sdoperator.dev", "sdplugins"): READ,
         # Its finalizer.
         ("sdoperator.dev", "modelbundles"): READ | {"patch"},
         ("sdoperator.dev", "sdinstances/status"): {"patch"},
         ("sdoperator.dev", "modelbundles/status"): {"patch"},
+        ("sdoperator.dev", "sdplugins/status"): {"patch"},
         ("apps", "deployments/scale"): {"patch"},
         ("", "pods"): {"get", "list", "watch"},
         ("", "events"): {"list", "create"},
-        ("", "nodes"): {"get", "list"},
+        ("", "nodes"): {"list"},
         ("networking.k8s.io", "servicecidrs"): {"list"},
-        ("resource.k8s.io", "deviceclasses"): {"get", "list"},
-        ("resource.k8s.io", "resourceslices"): {"get", "list"},
+        ("resource.k8s.io", "deviceclasses"): {"list"},
+        ("resource.k8s.io", "resourceslices"): {"list"},
     }
 
 
 def test_the_role_of_one_namespace_has_no_rights_on_what_belongs_to_the_cluster() -> None:
     only = {of(names.NODE), of(names.DEVICECLASS), of(names.RESOURCESLICE), of(names.SERVICECIDR)}
     assert set(rights(cluster=True)) - set(rights(cluster=False)) == only
+
+
+def test_of_the_catalog_outside_its_namespace_it_may_only_read_the_plugins() -> None:
+    catalog = CHART.read_text().split("\n---\n")[-2]
+    assert "kind: Role\n" in catalog and "namespace: {{ .Release.Namespace | quote }}" in catalog
+    (rule,) = yaml.safe_load(catalog[catalog.index("\nrules:") :])["rules"]
+    assert (rule["apiGroups"], rule["resources"], set(rule["verbs"])) == (
+        ["sdoperator.dev"],
+        ["sdplugins"],
+        READ,
+    )
 
 
 @pytest.mark.parametrize("cluster", [True, False], ids=["cluster", "namespace"])

@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import kopf
 import pytest
-from operator_fakes import Object, bundle, file, instance
+from operator_fakes import Object, bundle, file, instance, plugin
 
 from sd_operator import names, watching
 from sd_operator.cache import Cache
@@ -15,6 +16,8 @@ from sd_operator.references import References
 from sd_operator.workqueue import WorkQueue
 
 BUNDLE = Key("ModelBundle", "ns", "sd15")
+PLUGIN = Key("SDPlugin", "ns", "aux")
+WEIGHTS = Key("ModelBundle", "ns", "weights")
 NOW, URGENT, LATER = "now", "urgent", "later"
 
 Woken = list[tuple[Key, str]]
@@ -31,7 +34,7 @@ async def nothing(_: Key) -> None:
 class Watch:
     """A queue that nobody works on, and what is in front of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, namespace: str = "", catalog: str = "") -> None:
         self.added: Woken = []
         self.versions = itertools.count(1)
         watch = self
@@ -42,7 +45,9 @@ class Watch:
 
         self.references = References()
         self.cache = Cache((*names.OWN, *names.CHILDREN))
-        self.events = watching.Events(self.cache, Queue(nothing, workers=1), self.references)
+        self.events = watching.Events(
+            self.cache, Queue(nothing, workers=1), self.references, namespace=namespace, catalog=catalog
+        )
 
     def tell(self, resource: Resource, type: str | None, manifest: Object, *, version: int = 0) -> Woken:
         manifest["metadata"]["resourceVersion"] = str(version or next(self.versions))
@@ -58,10 +63,12 @@ class Watch:
         generation: int = 1,
         observed: int = -1,
         version: int = 0,
+        plugins: Sequence[Object] = (),
+        told: Sequence[Object] = (),
     ) -> Woken:
-        manifest = instance(name, models=[{"name": each} for each in bundles])
+        manifest = instance(name, models=[{"name": each} for each in bundles], plugins=list(plugins))
         manifest["metadata"].update(uid=name, generation=generation)
-        manifest["status"] = {"observedGeneration": observed}
+        manifest["status"] = {"observedGeneration": observed, "plugins": list(told)}
         return self.tell(names.SDINSTANCE, type, manifest, version=version)
 
     def bundle(self, *, type: str | None = "MODIFIED", **changes: Any) -> Woken:
@@ -70,6 +77,20 @@ class Watch:
         version = changes.pop("version", 0)
         manifest["status"] = {"observedGeneration": 1, **changes}
         return self.tell(names.MODELBUNDLE, type, manifest, version=version)
+
+    def plugin(
+        self,
+        name: str = "aux",
+        *,
+        needs: Sequence[str] = (),
+        namespace: str = "ns",
+        type: str | None = "MODIFIED",
+        generation: int = 1,
+    ) -> Woken:
+        manifest = plugin(name, models=[{"name": each} for each in needs])
+        manifest["metadata"].update(uid=name, generation=generation, namespace=namespace)
+        manifest["status"] = {"observedGeneration": generation}
+        return self.tell(names.SDPLUGIN, type, manifest)
 
     def child(self, resource: Resource, type: str = "MODIFIED", **labels: str) -> Woken:
         metadata = {"name": "x", "namespace": "ns", "uid": "x", "labels": labels}
@@ -133,6 +154,55 @@ def test_a_bundle_wakes_its_users_when_it_concerns_them() -> None:
     assert watch.bundle(files=[{"name": "base", "state": "Verified"}], generation=2) == urgent
     watch.instance("b", "sd15", type="DELETED")
     assert watch.bundle(type="DELETED") == [(BUNDLE, NOW), (user("a"), NOW)]
+
+
+AUX = [{"name": "aux"}]
+
+
+def test_a_plugin_wakes_its_users_and_the_bundles_they_mount_for_it() -> None:
+    watch = Watch()
+    assert watch.instance("a", "sd15", plugins=AUX) == [
+        (BUNDLE, LATER),
+        (user("a"), URGENT),
+        (PLUGIN, LATER),
+    ]
+    assert watch.plugin(needs=["weights"]) == [(WEIGHTS, LATER), (user("a"), NOW), (PLUGIN, NOW)]
+    assert watch.plugin(needs=["weights"]) == [(PLUGIN, LATER)], "its own status"
+    assert watch.plugin(generation=2) == [(WEIGHTS, LATER), (user("a"), NOW), (PLUGIN, NOW)]
+    assert watch.plugin(type="DELETED") == [(user("a"), NOW), (PLUGIN, NOW)]
+
+
+def test_a_bundle_wakes_those_whose_plugin_needs_it_and_learns_of_them() -> None:
+    watch = Watch()
+    watch.plugin(needs=["sd15"])
+    named = watch.instance("a", plugins=AUX)
+    assert named == [(BUNDLE, LATER), (user("a"), URGENT), (PLUGIN, LATER)]
+    assert (user("a"), NOW) in watch.bundle()
+    assert watch.instance("a", type="MODIFIED", generation=2) == named
+
+
+def test_a_plugin_learns_what_its_users_tell_of_it_and_only_that() -> None:
+    watch = Watch()
+    seen = {"type": "MODIFIED", "plugins": AUX, "observed": 1}
+    watch.instance("a", plugins=AUX)
+    up = {"name": "aux", "ready": True, "observedGeneration": 1}
+    alone, both = [(user("a"), LATER)], [(user("a"), LATER), (PLUGIN, LATER)]
+    assert watch.instance("a", told=[up], **seen) == both
+    assert watch.instance("a", told=[up], **seen) == alone
+    modules = [{"name": "hed", "available": False, "reason": "no weights"}]
+    assert watch.instance("a", told=[{**up, "modules": modules}], **seen) == alone
+    assert watch.instance("a", told=[{**up, "ready": False}], **seen) == both
+
+
+def test_one_namespace_reads_the_catalog_and_works_on_nothing_there() -> None:
+    for_all = Key("SDPlugin", "catalog", "aux")
+    watch = Watch(namespace="ns", catalog="catalog")
+    references = [{"name": "aux", "scope": "Catalog"}]
+    assert watch.instance("a", plugins=references) == [(user("a"), URGENT)]
+    assert watch.plugin(namespace="catalog", needs=["weights"]) == [(WEIGHTS, LATER), (user("a"), NOW)]
+    whole = Watch(catalog="catalog")
+    assert whole.instance("a", plugins=references) == [(user("a"), URGENT), (for_all, LATER)]
+    assert (for_all, NOW) in whole.plugin(namespace="catalog")
 
 
 @pytest.mark.parametrize(
@@ -206,15 +276,18 @@ def test_objects_that_cannot_be_read_still_wake_themselves() -> None:
 
 def test_nothing_is_remembered_of_what_is_gone() -> None:
     references = References()
-    references.note(user("a"), frozenset({"sd15"}))
+    references.note(user("a"), frozenset({BUNDLE, PLUGIN}))
+    references.note_plugin(PLUGIN, frozenset({"sd15"}))
     references.note(user("a"), frozenset())
-    references.changed(BUNDLE, {"metadata": {}})
-    references.changed(BUNDLE, None)
-    references.renewed(BUNDLE, {"metadata": {}})
-    references.renewed(BUNDLE, None)
-    assert references.users(BUNDLE) == set()
-    assert (references._bundles, dict(references._users), references._seen) == ({}, {}, {})
-    assert references._generations == {}
+    references.note_plugin(PLUGIN, frozenset())
+    for key in (BUNDLE, PLUGIN, user("a")):
+        references.changed(key, {"metadata": {}})
+        references.changed(key, None)
+        references.renewed(key, {"metadata": {}})
+        references.renewed(key, None)
+    assert references.users(BUNDLE) == references.users(PLUGIN) == set()
+    assert (references._named, dict(references._users), references._seen) == ({}, {}, {})
+    assert (references._generations, references._needed) == ({}, {})
 
 
 def test_a_watch_that_is_not_renewed_grows_too_old() -> None:
@@ -226,7 +299,7 @@ def test_a_watch_that_is_not_renewed_grows_too_old() -> None:
     ages.seen("strangers")
     time += 2.0
     assert "pods" not in ages.too_old()
-    assert set(ages.too_old()) == {"sdinstances", "modelbundles"}
+    assert set(ages.too_old()) == {"sdinstances", "modelbundles", "sdplugins"}
     assert ages.seconds()["pods"] == 2.0
 
 

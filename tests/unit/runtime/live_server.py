@@ -31,7 +31,9 @@ class Live:
 
 @asynccontextmanager
 async def serving(settings: Settings, **switching: Any) -> AsyncIterator[Live]:
-    """It follows its wishes while this lasts; what it is to serve is being loaded when this begins."""
+    """It follows its wishes while this lasts; what it is to serve is being loaded when this begins. Without
+    the page, which takes seconds to import and has tests of its own."""
+    settings = settings.model_copy(update={"page": "off"})
     library, metrics = process.make_library(settings), Metrics()
     engine = Engine(process.engine_settings(settings), library, metrics)
     services = process.make_services(settings, library=library, engine=engine, metrics=metrics)

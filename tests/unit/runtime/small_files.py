@@ -51,6 +51,12 @@ def checkpoint(family: Family) -> bytes:
     return safetensors({**FAMILIES[family], "first_stage_model.encoder.conv_in.weight": [1, 3, 1, 1]})
 
 
+def controlnet(family: Family) -> bytes:
+    """A safetensors ControlNet for this family, in LDM's layout."""
+    width = {Family.SD15: 768, Family.SD21: 1024, Family.SDXL: 2048}[family]
+    return safetensors({"control_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": [1, width]})
+
+
 def of(model_type: ModelType, metadata: Mapping[str, str] | None = None) -> bytes:
     """A safetensors file of this type."""
     return safetensors(SHAPES[model_type], metadata)

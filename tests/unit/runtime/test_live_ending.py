@@ -73,6 +73,7 @@ async def test_on_sigterm_every_picture_being_decoded_is_finished_and_the_proces
         management_port=None,
         auth="disabled",
         warm_up="off",
+        page="off",
         output_dir=tmp_path,
         device="cpu",
     )

@@ -160,6 +160,17 @@ def test_an_open_door_is_told(folder: Path, tmp_path: Path, host: str, auth: str
     assert ("anybody" in welcome) is warns
 
 
+def test_the_page_is_served_and_told_of_unless_it_is_not_wanted(folder: Path, tmp_path: Path) -> None:
+    for arguments, page in ([], "on"), (["--no-page"], "off"):
+        settings = understood(folder, tmp_path, *arguments)
+        assert settings.page == page
+        assert ("a page for a browser" in standalone.welcome(settings)) is (page == "on")
+
+
+def test_the_prefix_of_a_proxy_can_be_told(folder: Path, tmp_path: Path) -> None:
+    assert understood(folder, tmp_path, "--root-path", "/sd/").root_path == "/sd"
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -201,7 +212,7 @@ def test_a_second_signal_ends_it_at_once_and_tells_what_is_given_up(
 ) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}"
     request: dict[str, object] = {"width": 64, "height": 64, "steps": 1}
-    arguments = ["--models-dir", checkpoint_file.parent, "--port", port, "--auth", "me:secret"]
+    arguments = ["--models-dir", checkpoint_file.parent, "--port", port, "--auth", "me:secret", "--no-page"]
     with started(*arguments, "--output-dir", tmp_path / "out", home=tmp_path) as program:
         with httpx.Client(base_url=url, auth=("me", "secret"), timeout=60) as client:
             assert asked_until_ready(client, request).status_code == 200
@@ -248,12 +259,15 @@ def test_a_person_with_a_folder_gets_a_picture_and_ends_it_with_ctrl_c(
     with started(*arguments, home=tmp_path) as program:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             answer = asked_until_ready(client, request)
+            page = client.get("/")
         assert answer.status_code == 200, answer.text
+        assert page.headers["content-type"].startswith("text/html")
         program.send_signal(signal.SIGINT)
         assert program.wait(30) == 0
         _, told = program.communicate()
     assert f"http://127.0.0.1:{port}" in told
     assert len(list((tmp_path / "out").rglob("*.png"))) == 1
+    assert not list(tmp_path.glob("sd-page-*")), "the page left a folder"
 
 
 @pytest.fixture

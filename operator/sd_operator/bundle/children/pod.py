@@ -10,7 +10,14 @@ from sd_operator import claims, names
 from sd_operator.api.bundle import ModelBundle
 from sd_operator.bundle.placement import Placement
 from sd_operator.gpu_profiles import GpuSettings
-from sd_operator.manifests import Object, container_security, labels, owner_reference, pod_security
+from sd_operator.manifests import (
+    Object,
+    container_security,
+    labels,
+    owner_reference,
+    pod_security,
+    pull_secrets,
+)
 
 CONTAINER = "fetch"
 #: Of a pod that another one of the same Job would do no better than: for good, or until a time that it names.
@@ -26,6 +33,7 @@ class FetchSettings:
 
     image: str
     image_pull_policy: str
+    image_pull_secrets: tuple[str, ...] = ()
     hf_endpoint: str
     civitai_endpoint: str = "https://civitai.com"
     #: Networks (CIDR) that may be connected to although they are refused, and that are refused besides the
@@ -33,6 +41,8 @@ class FetchSettings:
     allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
     gpu: GpuSettings = field(default_factory=GpuSettings)
+    #: Whose SDPlugins every SDInstance may use; their bundles have users by them.
+    catalog_namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +138,8 @@ def _pod_spec(
         pod["nodeSelector"] = dict(placement.node_selector)
     if placement.tolerations:
         pod["tolerations"] = list(placement.tolerations)
-    if options.image_pull_secrets:
-        pod["imagePullSecrets"] = [secret.as_manifest() for secret in options.image_pull_secrets]
+    if secrets := pull_secrets(options.image_pull_secrets, settings.image_pull_secrets):
+        pod["imagePullSecrets"] = secrets
     return pod
 
 

@@ -1,12 +1,13 @@
 """The runtime's container in an instance's pods. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sd_operator import names
 from sd_operator.api.instance import SDInstance
 from sd_operator.instance.children import volumes
 from sd_operator.instance.children.volumes import Mounted
 from sd_operator.instance.desired import Checkpoint
+from sd_operator.instance.plugins import Plugin, words_for_runtime
 from sd_operator.manifests import Object, container_security
 
 CONTAINER = "runtime"
@@ -35,6 +36,7 @@ def build_container(
     *,
     gpu: bool,
     pickles: bool,
+    plugins: Sequence[Plugin],
     image: str,
     image_pull_policy: str,
     token_sha256: str,
@@ -48,7 +50,7 @@ def build_container(
         "command": ["python", "-m", "sd_runtime"],
         # Said although they are none: what is left out stays as somebody else set it.
         "args": [],
-        "env": _environment(instance, gpu=gpu, pickles=pickles, token_sha256=token_sha256),
+        "env": _environment(instance, gpu=gpu, pickles=pickles, plugins=plugins, token_sha256=token_sha256),
         "ports": [
             {"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"},
             {"name": "management", "containerPort": names.MANAGEMENT_PORT, "protocol": "TCP"},
@@ -73,7 +75,9 @@ def build_container(
     }
 
 
-def _environment(instance: SDInstance, *, gpu: bool, pickles: bool, token_sha256: str) -> list[Object]:
+def _environment(
+    instance: SDInstance, *, gpu: bool, pickles: bool, plugins: Sequence[Plugin], token_sha256: str
+) -> list[Object]:
     """Ours, then the user's, who may give another value to what is ours only for want of theirs."""
     spec = instance.spec
     values = {
@@ -88,6 +92,7 @@ def _environment(instance: SDInstance, *, gpu: bool, pickles: bool, token_sha256
         "SD_DEVICE": "cuda" if gpu else "cpu",
         "SD_OUTPUT_DIR": volumes.OUTPUT_PATH,
         "SD_AUTH": spec.access.auth.lower(),
+        "SD_PAGE": "on" if spec.access.page == "Enabled" else "off",
         "SD_MANAGEMENT_TOKEN_SHA256": token_sha256,
         "SD_DRAIN_SECONDS": str(spec.rollout.drain_timeout_seconds),
         "SD_CACHE_DIR": f"{volumes.CACHE_PATH}/sd-runtime",
@@ -98,6 +103,9 @@ def _environment(instance: SDInstance, *, gpu: bool, pickles: bool, token_sha256
         values["SD_ALLOW_PICKLES"] = "true"
     if spec.outputs is not None and spec.outputs.retention_days is not None:
         values["SD_OUTPUT_RETENTION_DAYS"] = str(spec.outputs.retention_days)
+    if plugins:
+        values["SD_PLUGIN_DIR"] = names.SOCKETS
+        values["SD_PLUGINS"] = words_for_runtime(plugins)
     if volumes.has_auth(instance):
         values["SD_AUTH_DIR"] = volumes.AUTH_PATH
     theirs = [each.as_manifest() for each in spec.env or () if each.name not in names.OWN_VARIABLES]

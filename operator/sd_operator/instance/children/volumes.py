@@ -21,6 +21,8 @@ TMP_PATH = "/tmp"
 
 #: Shared memory of the GPU's libraries; a container's own has 64 MiB.
 SHARED_MEMORY = "1Gi"
+#: Of the folder with the plugins' sockets, which take nothing.
+SOCKETS_SIZE = "16Mi"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +48,10 @@ class Mounted:
         return found
 
 
-def mounted(instance: SDInstance, *, gpu: bool, claims: Mapping[str, str]) -> list[Mounted]:
-    """All volumes; that of the desired state without the name of its ConfigMap. `claims`: of bundles that do
-    not have the one that is named after them."""
-    found = [_bundle(model.name, claim_of(model.name, claims)) for model in instance.spec.models]
+def mounted(instance: SDInstance, *, gpu: bool, plugins: bool, claims: Mapping[str, str]) -> list[Mounted]:
+    """All volumes of the runtime; that of the desired state without the name of its ConfigMap. `claims`: of
+    bundles that do not have the one that is named after them."""
+    found = [of_bundle(model.name, claim_of(model.name, claims)) for model in instance.spec.models]
     found += [
         Mounted(
             name=VOLUME,
@@ -64,6 +66,9 @@ def mounted(instance: SDInstance, *, gpu: bool, claims: Mapping[str, str]) -> li
     if gpu:
         memory = {"medium": "Memory", "sizeLimit": SHARED_MEMORY}
         found.append(Mounted(name="shm", path="/dev/shm", source={"emptyDir": memory}, scratch=True))
+    if plugins:
+        # Connecting to a socket writes nothing.
+        found.append(sockets(read_only=True))
     secret = instance.spec.access.auth_secret_ref
     if has_auth(instance) and secret is not None:
         source = {"secret": {"secretName": secret.name, "defaultMode": 0o440}}
@@ -81,7 +86,19 @@ def claim_of(bundle: str, claims: Mapping[str, str]) -> str:
     return claims.get(bundle) or names.claim_name(bundle)
 
 
-def _bundle(bundle: str, claim: str) -> Mounted:
+def sockets(*, read_only: bool) -> Mounted:
+    """The folder with the sockets of the plugins."""
+    return Mounted(
+        name="plugins",
+        path=names.SOCKETS,
+        source={"emptyDir": {"sizeLimit": SOCKETS_SIZE}},
+        read_only=read_only,
+        scratch=True,
+    )
+
+
+def of_bundle(bundle: str, claim: str) -> Mounted:
+    """The volume with a bundle's files."""
     return Mounted(
         name=names.bundle_volume_name(bundle),
         path=names.bundle_mount_path(bundle),

@@ -1,6 +1,6 @@
 """All children that an instance should have, and which of those that live it should have no longer. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sd_operator import names
 from sd_operator.api.instance import SDInstance
@@ -15,6 +15,7 @@ from sd_operator.instance.children.service import build_headless_service, build_
 from sd_operator.instance.children.service_account import build_service_account
 from sd_operator.instance.children.service_monitor import build_service_monitor
 from sd_operator.instance.desired import Desired
+from sd_operator.instance.plugins import Plugin
 from sd_operator.manifests import Object, is_ours
 
 #: Kinds whose objects go when they are no longer wished for. Volumes, and what serves, never do.
@@ -49,6 +50,7 @@ def wished(
     serves: frozenset[names.Resource],
     token_sha256: str,
     settings: RuntimeSettings,
+    plugins: Sequence[Plugin] = (),
 ) -> list[Object]:
     """The children in the order in which they are applied: what pods need comes before the pods."""
     deployment = build_deployment(
@@ -60,6 +62,7 @@ def wished(
         claim_names=claims,
         token_sha256=token_sha256,
         settings=settings,
+        added=plugins,
     )
     return [
         build_service_account(instance),

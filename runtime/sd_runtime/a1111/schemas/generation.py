@@ -16,12 +16,23 @@ from sd_runtime.a1111.schemas.body import (
     Share,
     Text,
 )
+from sd_runtime.a1111.schemas.unit import Unit
 
 MIN_SIDE = 64
 MAX_SEED = 2**63 - 1
 MAX_CFG = 100.0
 
 _SCRIPT = "scripts are not served"
+
+#: A script that is not served is refused by name, not by its form.
+_SCRIPTS: dict[str, Any] = {
+    "properties": {
+        "controlnet": {
+            "type": "object",
+            "properties": {"args": {"type": "array", "items": Unit.model_json_schema()}},
+        }
+    }
+}
 
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE, multiple_of=8)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
@@ -111,10 +122,16 @@ class GenerationRequest(Body):
         Name | None,
         Served(
             'null, "" and "None": none; with enable_hr it refines the second pass; one of another family'
-            " (SDXL's refiner) goes on without LoRAs and hypernetworks"
+            " (SDXL's refiner) goes on without LoRAs, hypernetworks and ControlNets"
         ),
     ] = None
-    refiner_switch_at: Annotated[Share | None, Served("with refiner_checkpoint; null: from the start")] = None
+    refiner_switch_at: Annotated[
+        Share | None,
+        Served(
+            "with refiner_checkpoint; null: from the start, which is refused with units of ControlNet that a"
+            " refiner of another family leaves no step"
+        ),
+    ] = None
     disable_extra_networks: Annotated[bool, Served("true: <…> in prompts is left out")] = False
     comments: Annotated[
         dict[str, Any] | None,
@@ -137,7 +154,12 @@ class GenerationRequest(Body):
         ),
     ] = False
     alwayson_scripts: Annotated[
-        dict[str, Any], Field(max_length=MAX_ITEMS), NeutralOnly(({},), "no script is served")
+        dict[str, Any],
+        Field(max_length=MAX_ITEMS, json_schema_extra=_SCRIPTS),
+        Served(
+            'ControlNet alone: {"controlnet": {"args": [unit, …]}}, the fields of a unit below; any other'
+            " script is refused. The answer's parameters repeat units without their pictures"
+        ),
     ] = {}  # noqa: RUF012
     infotext: Annotated[
         Text | None,

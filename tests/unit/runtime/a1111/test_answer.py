@@ -6,6 +6,7 @@ from datetime import datetime
 import pytest
 
 from sd_modelfiles.kinds import ModelType
+from sd_runtime import __version__
 from sd_runtime.a1111 import answer, infotext
 from sd_runtime.a1111.answer import Account
 from sd_runtime.sampling.settings import NoiseSource
@@ -51,7 +52,8 @@ def test_a_plain_picture_tells_what_it_is_made_with(desk, picture):
     assert text == (
         "a cat\nNegative prompt: blurry\n"
         "Steps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.0, Seed: 7, Size: 64x64, "
-        "Model hash: ab12ab12ab, Model: shapes, RNG: CPU, Version: sd-operator 0.1.0"
+        "Model hash: ab12ab12ab, Model: shapes, RNG: CPU, "
+        f"Version: sd-operator {__version__}"
     )
 
 
@@ -113,7 +115,7 @@ def test_a_masked_picture_tells_of_its_mask(desk, picture):
     assert last_line(account(desk, plan, picture(0)).infotexts()[0]).endswith(
         "Denoising strength: 0.75, RNG: CPU, Mask blur: 4, Inpaint area: Only masked, "
         "Masked area padding: 16, Masked content: latent noise, "
-        "Mask mode: Inpaint not masked, Version: sd-operator 0.1.0"
+        f"Mask mode: Inpaint not masked, Version: sd-operator {__version__}"
     )
 
 

@@ -12,6 +12,7 @@ from sd_runtime.a1111.options import Values
 from sd_runtime.a1111.schemas.extras import ExtrasSingleRequest
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.models.library import Library
+from sd_runtime.plugins import Plugins
 from sd_runtime.settings import Settings
 
 INFOTEXT = "a cat\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64"
@@ -30,7 +31,12 @@ def plan(library, *, size=(40, 30), origin="", most=10**6, options=None, **field
     image = np.zeros((size[1], size[0], 3), dtype=np.uint8)
     request = ExtrasSingleRequest(**fields)
     return extras_plan.plan(
-        request, [(image, origin)], library=library, options=options or Values(), settings=settings
+        request,
+        [(image, origin)],
+        library=library,
+        plugins=Plugins(),
+        options=options or Values(),
+        settings=settings,
     )
 
 

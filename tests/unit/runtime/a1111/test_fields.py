@@ -154,16 +154,17 @@ def test_what_is_not_served_is_refused_by_field_and_value(desk, field, value):
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "allowed"),
     [
-        {"script_name": "X/Y/Z plot"},
-        {"alwayson_scripts": {"ADetailer": {"args": []}}},
-        {"alwayson_scripts": {"a": 1, "b": 2}},
+        ({"script_name": "X/Y/Z plot"}, "none"),
+        ({"alwayson_scripts": {"ADetailer": {"args": []}}}, "ControlNet"),
+        ({"alwayson_scripts": {"a": 1, "b": 2}}, "ControlNet"),
+        ({"alwayson_scripts": {"controlnet": {"args": []}, "a": 1}}, "ControlNet"),
     ],
 )
-def test_a_script_that_is_not_served_is_not_found(desk, body):
+def test_a_script_that_is_not_served_is_not_found(desk, body, allowed):
     with pytest.raises(
-        ScriptNotFound, match=r"^Script '(X/Y/Z plot|ADetailer|a)' not found \(\w+; allowed: none"
+        ScriptNotFound, match=rf"^Script '(X/Y/Z plot|ADetailer|a)' not found \(\w+; allowed: {allowed}"
     ):
         desk.txt2img(**body)
 

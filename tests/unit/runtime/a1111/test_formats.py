@@ -132,6 +132,7 @@ def test_a_result_of_extras_that_the_format_cannot_hold_is_refused(
             ExtrasSingleRequest.model_validate(body),
             [(np.zeros((8, 2100, 3), np.uint8), "")],
             library=desk.library,
+            plugins=desk.plugins,
             options=Values(samples_format="webp"),
             settings=Settings(checkpoint=Path("/x")),
         )

@@ -53,7 +53,7 @@ class Server:
     def keep(self, changed: dict[str, Any]) -> None:
         """From now on these are changed, and no others."""
         desk, options = self._desk, Options(output_root=Path("/outputs"))
-        models = KnownModels(desk.library, Shelf(desk.library), desk.served)
+        models = KnownModels(desk.library, Shelf(desk.library), desk.served, desk.plugins)
         current = options.as_dict(checkpoint_title="shapes", checkpoint_sha256=None)
         served = Served(current=current, models=models, text_layers=12)
         options.change(changed, served)
@@ -71,6 +71,7 @@ class Server:
             ExtrasSingleRequest(upscaler_1="fine"),
             [(picture, "")],
             library=desk.library,
+            plugins=desk.plugins,
             options=desk.options,
             settings=Settings(checkpoint=Path("/x")),
         )

@@ -98,6 +98,8 @@ CHANGES = {
     "return_grid": False,
     "grid_save": False,
     "live_previews_enable": False,
+    "control_net_unit_count": 5,
+    "control_net_no_detectmap": True,
 }
 
 

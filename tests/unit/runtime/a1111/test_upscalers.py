@@ -7,6 +7,7 @@ from sd_modelfiles.kinds import ModelType
 from sd_runtime.a1111 import upscalers
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.models.library import Library
+from sd_runtime.plugins import Plugins
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def library(tmp_path):
 
 
 def test_those_without_a_file_are_listed_first_and_well_known_files_by_a1111s_names(library):
-    assert [(each.name, each.scale) for each in upscalers.all_of(library)] == [
+    assert [(each.name, each.scale) for each in upscalers.all_of(library, Plugins())] == [
         ("None", 4),
         ("Lanczos", 4),
         ("Nearest", 4),
@@ -50,7 +51,7 @@ def test_those_without_a_file_are_listed_first_and_well_known_files_by_a1111s_na
     ],
 )
 def test_an_upscaler_is_found_by_its_names(library, name, meant, file):
-    found = upscalers.find(library, "upscaler_1", name, tile=64, overlap=4)
+    found = upscalers.find(library, Plugins(), "upscaler_1", name, tile=64, overlap=4)
     assert (found.name, found.path and found.path.name) == (meant, file)
     if file:
         assert (found.tile, found.overlap) == (64, 4)
@@ -59,7 +60,7 @@ def test_an_upscaler_is_found_by_its_names(library, name, meant, file):
 @pytest.mark.parametrize("name", ["R-ESRGAN 4x+", "SwinIR_4x", "Latent"])
 def test_one_that_is_not_there_is_refused_with_those_that_are(library, name):
     with pytest.raises(UnsupportedError, match="upscaler_2") as caught:
-        upscalers.find(library, "upscaler_2", name)
+        upscalers.find(library, Plugins(), "upscaler_2", name)
     assert "Lanczos, Nearest, 4x-UltraSharp, R-ESRGAN 2x+" in caught.value.allowed
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from sd_runtime.engine import recent
-from sd_runtime.engine.memory import Guard, NoMeter
+from sd_runtime.engine.memory import Guard, NoMeter, forget_traceback
 
 
 @dataclass
@@ -77,3 +77,11 @@ def test_of_kinds_not_used_for_long_nothing_is_kept() -> None:
     assert guard.rows("often") == 1
     assert guard.rows("first") is None
     assert len(list(guard._kinds.all())) == recent.KINDS
+
+
+def test_what_an_error_came_from_is_forgotten_whatever_came_from_what() -> None:
+    first, second, alone = ValueError("first"), ValueError("second"), ValueError("alone")
+    first.__cause__, second.__cause__, alone.__cause__ = second, first, alone
+    for error in (first, alone):
+        forget_traceback(error)
+    assert [each.__cause__ for each in (first, second, alone)] == [None] * 3

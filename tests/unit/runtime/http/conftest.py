@@ -350,6 +350,7 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
             "output_dir": tmp_path / "outputs",
             "auth_dir": auth,
             "warm_up": "off",
+            "page": "off",
         }
         settings = Settings(**(values | given))  # type: ignore[arg-type]
         services = process.make_services(

@@ -147,9 +147,19 @@ async def test_styles_are_those_of_the_file(world):
     assert styles == [{"name": "ink", "prompt": "{prompt}, ink", "negative_prompt": "colour"}]
 
 
-@pytest.mark.parametrize("path", ["face-restorers", "script-info", "extensions", "scripts"])
+@pytest.mark.parametrize("path", ["face-restorers", "extensions"])
 async def test_lists_of_what_is_not_served_are_empty(world, path):
-    assert await get(world, f"/sdapi/v1/{path}") in ([], {"txt2img": [], "img2img": []})
+    assert await get(world, f"/sdapi/v1/{path}") == []
+
+
+async def test_controlnet_is_the_script_of_both_routes(world):
+    assert await get(world, "/sdapi/v1/scripts") == {"txt2img": ["controlnet"], "img2img": ["controlnet"]}
+    told = await get(world, "/sdapi/v1/script-info")
+    assert [(each["name"], each["is_alwayson"], each["is_img2img"]) for each in told] == [
+        ("controlnet", True, False),
+        ("controlnet", True, True),
+    ]
+    assert [arg["label"] for arg in told[0]["args"]] == [f"ControlNet Unit {number}" for number in range(3)]
 
 
 async def test_every_route_of_the_tables_exists_and_no_other_of_a1111s_does(world):
@@ -172,7 +182,9 @@ async def test_every_route_of_the_tables_exists_and_no_other_of_a1111s_does(worl
 async def test_routes_of_a1111_that_are_not_served_say_why(world, route, why):
     method, path = route.split(" ")
     async with world.client() as client:
-        response = await client.request(method, f"/sdapi/v1/{path}", json={})
+        response = await client.request(
+            method, path if path.startswith("/") else f"/sdapi/v1/{path}", json={}
+        )
     assert response.status_code == 501
     assert response.json() == {
         "error": "NotServed",
@@ -182,7 +194,7 @@ async def test_routes_of_a1111_that_are_not_served_say_why(world, route, why):
     }
 
 
-@pytest.mark.parametrize("path", ["/sdapi/v1/nonsense", "/", "/controlnet/version", "/queue/status"])
+@pytest.mark.parametrize("path", ["/sdapi/v1/nonsense", "/", "/controlnet/nonsense", "/queue/status"])
 async def test_other_paths_are_not_found_in_the_same_shape(world, path):
     async with world.client() as client:
         response = await client.get(path)

@@ -13,7 +13,7 @@ TOKEN = "0123456789abcdef"
 OLD, NEW = "ab12" * 16, "cd34" * 16
 STATE_FIELDS = {
     *("health", "checkpoint", "error", "device", "version", "credentials", "credentialsError"),
-    *("desired", "optionErrors", "startup", "files", "draining"),
+    *("desired", "optionErrors", "plugins", "startup", "files", "draining"),
 }
 
 

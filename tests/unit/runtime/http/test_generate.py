@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sd_runtime import __version__
 from sd_runtime.a1111 import infotext
 from sd_runtime.app import create_app
 from sd_runtime.errors import GenerationError, UnsupportedError
@@ -61,7 +62,8 @@ async def test_the_infotext_tells_the_making(world):
     assert info["infotexts"] == [
         "a cat\nNegative prompt: blurry\n"
         "Steps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.0, Seed: 7, Size: 64x64, "
-        "Model hash: ab12ab12ab, Model: shapes, Clip skip: 2, RNG: CPU, Version: sd-operator 0.1.0"
+        "Model hash: ab12ab12ab, Model: shapes, Clip skip: 2, RNG: CPU, "
+        f"Version: sd-operator {__version__}"
     ]
     assert infotext.read(info["infotexts"][0])["Size-1"] == "64"
 

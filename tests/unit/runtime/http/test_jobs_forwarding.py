@@ -286,6 +286,28 @@ async def test_the_system_resolves_to_addresses_in_their_shortest_form():
     assert await resolve("0:0:0::1") == {"::1"}
 
 
+@pytest.mark.parametrize("said", [socket.EAI_NONAME, socket.EAI_NODATA])
+async def test_a_name_that_nobody_has_leads_to_no_other(said):
+    async def look_up(*_, **__):
+        raise socket.gaierror(said, "no such name")
+
+    async def find(name):
+        return await resolve(name, look_up)
+
+    alone = Peers(name="replicas.test", own="127.0.0.1", port=1, resolve=find)
+    assert await alone.in_order_for("mine") == [""]
+    with pytest.raises(ReplicaGone):
+        await alone.owner(identity.new(identity.replica_called("127.0.0.2")))
+
+
+async def test_a_name_server_that_does_not_answer_is_no_answer():
+    async def look_up(*_, **__):
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    with pytest.raises(socket.gaierror):
+        await resolve("replicas.test", look_up)
+
+
 async def test_alone_nothing_is_anothers(names):
     peers = Peers(name="", own="", port=1, resolve=names)
     assert await peers.owner(identity.new(identity.replica_called("127.0.0.2"))) is None

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from sd_runtime import serving
+from sd_runtime import __version__, serving
 from sd_runtime.device import DeviceMemory
 from sd_runtime.metrics import Metrics
 
@@ -20,11 +20,12 @@ async def test_at_first_the_process_is_starting(make_world, prompt_engine):
         "checkpoint": None,
         "error": None,
         "device": None,
-        "version": "0.1.0",
+        "version": __version__,
         "credentials": "Present",
         "credentialsError": None,
         "desired": {"revision": None, "generation": None, "inEffect": False, "error": None},
         "optionErrors": [],
+        "plugins": [],
         "startup": None,
         "files": [],
         "draining": False,
@@ -52,11 +53,12 @@ async def test_with_the_checkpoint_resident_it_is_ready_and_tells_digest_and_dev
         },
         "error": None,
         "device": {"type": "cpu", "name": "a test's CPU", "dtype": "float32"},
-        "version": "0.1.0",
+        "version": __version__,
         "credentials": "Present",
         "credentialsError": None,
         "desired": {"revision": None, "generation": None, "inEffect": True, "error": None},
         "optionErrors": [],
+        "plugins": [],
         "startup": {"loadSeconds": 1.0, "warmUpSeconds": 0.0},
         "files": [],
         "draining": False,

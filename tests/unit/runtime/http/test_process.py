@@ -52,6 +52,7 @@ def test_authentication_is_required_unless_it_is_disabled():
         ("max_side", 0),
         ("checkpoint_cache_bytes", -1),
         ("job_keep_seconds", 0),
+        ("plugin_seconds", 0),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(name, value):

@@ -183,7 +183,7 @@ async def test_a_wish_for_the_served_one_while_another_is_loaded_brings_it_back(
         ["other", "shapes"],
         ("shapes", OLD),
     )
-    assert switches(world, "done") is None
+    assert switches(world, "done") == 0
 
 
 async def test_a_failed_load_that_is_superseded_is_not_told(world, until):
@@ -276,7 +276,7 @@ async def test_a_wish_before_the_first_load_has_ended_takes_its_place(make_world
     assert await world.readiness() == (503, "Loading")
     loading_engine.loads[1].succeed()
     await until(lambda: world.services.state.health == "Ready")
-    assert (world.served, switches(world, "superseded")) == (("other", NEW), None)
+    assert (world.served, switches(world, "superseded")) == (("other", NEW), 0)
 
 
 async def test_after_a_failed_first_load_a_wish_that_can_be_served_makes_the_process_ready(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile, PngImagePlugin
 
 from sd_runtime.errors import UnsupportedError
 from sd_runtime.images import codec
@@ -257,3 +257,13 @@ def test_a_picture_that_is_longer_than_a_format_can_hold_is_refused_by_name(form
     codec.judge_form(form, (side, 1))
     with pytest.raises(UnsupportedError, match=f"samples_format: '{form} of {side + 1}x1 .*{side} .* png"):
         codec.encode(np.zeros((1, side + 1, 3), dtype=np.uint8), form, None)
+
+
+def test_metadata_are_read_without_decoding_a_pixel(monkeypatch):
+    """Of a PNG without EXIF, too, behind whose pixels Pillow would look for some."""
+    buffer = io.BytesIO()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("parameters", "a cat")
+    Image.new("L", (64, 64)).save(buffer, "PNG", pnginfo=text)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded"))
+    assert codec.read_metadata(buffer.getvalue()).parameters == "a cat"

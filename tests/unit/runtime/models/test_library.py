@@ -329,3 +329,18 @@ def test_pickles_are_not_there_where_they_are_not_allowed_but_for_types_that_kno
     found = {model_type: names(strict, model_type) for model_type in ModelType if names(strict, model_type)}
     assert found == {ModelType.TEXTUAL_INVERSION: ["a.pt"], ModelType.HYPERNETWORK: ["a.pt"]}
     assert names(Library([root.path]), ModelType.CHECKPOINT) == ["a.ckpt"]
+    withheld = {model_type: [file.name for file in strict.withheld(model_type)] for model_type in ModelType}
+    assert {model_type: found for model_type, found in withheld.items() if found} == {
+        ModelType.CHECKPOINT: ["a.ckpt"],
+        ModelType.LORA: ["a.pt"],
+        ModelType.VAE: ["a.pt"],
+        ModelType.UPSCALER: ["a.pth"],
+    }
+    assert not any(Library([root.path]).withheld(model_type) for model_type in ModelType)
+
+
+def test_a_file_in_a_folder_is_found_by_its_own_name_with_its_ending(root, library):
+    """As the list of VAEs, and so A1111's clients, call it."""
+    root.add("models/VAE/soft/a.safetensors", "models/VAE/b.safetensors", "models/VAE/soft/b.safetensors")
+    assert library.find(ModelType.VAE, "a.safetensors").name == "soft/a.safetensors"
+    assert library.find(ModelType.VAE, "b.safetensors").name == "b.safetensors"

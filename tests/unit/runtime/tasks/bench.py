@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from sd_runtime.engine.work import (
+    Apart,
     Decode,
     Encode,
     EncodeImage,
@@ -140,7 +141,7 @@ class Bench:
             case UseCheckpoint():
                 self.model = self.models[work.path]
                 return self.model
-            case Host():
+            case Host() | Apart():
                 return work.call()
         raise AssertionError(f"no such work: {work}")
 

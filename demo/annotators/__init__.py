@@ -1,0 +1,1 @@
+"""Real weights for annotators, converted from what Python packages ship."""

@@ -1,0 +1,1 @@
+"""SDPlugin → status, from the SDInstances that use it."""

@@ -1,0 +1,7 @@
+"""Never comes up, and never ends by itself."""
+
+import time
+
+
+def plugin():
+    time.sleep(3600)
