@@ -44,16 +44,20 @@ async def _serve(plugin: Plugin, listening: socket.socket, alive: int | None) ->
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=CLOSING_SECONDS,
     )
-    server = _Server(config)
-    loop, serving = asyncio.get_running_loop(), asyncio.ensure_future(server.serve([listening]))
 
     def end() -> None:
         server.should_exit = True
 
+    def sign() -> None:
+        if alive is not None:
+            _write(alive, end)
+
+    server = _Server(config, sign)
+    loop, serving = asyncio.get_running_loop(), asyncio.ensure_future(server.serve([listening]))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     tending = [
-        asyncio.create_task(_tell(server, alive, end)),
+        asyncio.create_task(_tell(server, sign)),
         asyncio.create_task(_watch(runs, end)),
     ]
     await serving
@@ -63,25 +67,36 @@ async def _serve(plugin: Plugin, listening: socket.socket, alive: int | None) ->
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which would raise the signal again at the end."""
+    """uvicorn without its signal handlers, which would raise the signal again at the end; calls `begun` as
+    soon as it listens, before anything is served."""
+
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._begun = begun
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        logger.info("serving")
+        # A first request that holds the interpreter would keep a task from its first sign of life.
+        self._begun()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-async def _tell(server: uvicorn.Server, alive: int | None, end: Callable[[], None]) -> None:
-    while not server.started:
-        await asyncio.sleep(0.01)
-    logger.info("serving")
-    while alive is not None:
-        try:
-            os.write(alive, b".")
-        except BrokenPipeError:
-            logger.error("the supervisor is gone")
-            end()
-            return
+async def _tell(server: uvicorn.Server, sign: Callable[[], None]) -> None:
+    while not server.should_exit:
         await asyncio.sleep(BEAT_SECONDS)
+        sign()
+
+
+def _write(alive: int, end: Callable[[], None]) -> None:
+    try:
+        os.write(alive, b".")
+    except BrokenPipeError:
+        logger.error("the supervisor is gone")
+        end()
 
 
 async def _watch(runs: Runs, end: Callable[[], None]) -> None:

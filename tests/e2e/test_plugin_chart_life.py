@@ -1,13 +1,15 @@
-"""Charts of plugins through their lives, from the release before this one on: the SDPlugin stays one object,
-and an instance that uses it serves all along.
+"""Charts of plugins through their lives, from an older version on: the SDPlugin stays one object, and an
+instance that uses it serves all along. The release before had no such charts, so the older version is
+this one's files under another number.
 """
 
+import pathlib
 from collections.abc import Iterator
 
 import pytest
 from cluster import Cluster, Kube, Manifest
 from load import Load
-from releases import ROOT, Previous, Release, image_values, previous
+from releases import ROOT, Release, helm, image_values
 from shapes import ask, bundle, instance, secret
 from sidecars import built_image
 
@@ -21,9 +23,14 @@ PLUGINS = {
 PROMPT = "a small blue star on a black background"
 
 
-@pytest.fixture(scope="module")
-def before(cluster: Cluster) -> Previous:
-    return previous(cluster)
+OLDER = "0.1.9"
+
+
+def older(cluster: Cluster, chart: str, folder: pathlib.Path) -> pathlib.Path:
+    """The chart of a plugin as an older version, packed."""
+    of = ROOT / "charts" / f"sd-plugin-{chart}"
+    helm(cluster, "package", str(of), "--version", OLDER, "--app-version", OLDER, "-d", str(folder))
+    return folder / f"sd-plugin-{chart}-{OLDER}.tgz"
 
 
 def values(cluster: Cluster, chart: str, memory: str = "1Gi") -> Manifest:
@@ -33,16 +40,18 @@ def values(cluster: Cluster, chart: str, memory: str = "1Gi") -> Manifest:
 
 @pytest.mark.parametrize("chart", PLUGINS)
 def test_the_sdplugin_stays_one_object_until_the_release_goes(
-    kube: Kube, cluster: Cluster, before: Previous, chart: str
+    kube: Kube, cluster: Cluster, tmp_path: pathlib.Path, chart: str
 ) -> None:
     name = PLUGINS[chart]
     release = Release(cluster, f"life-{chart}", kube.namespace)
     given = values(cluster, chart)
-    release.install(before.tree / "charts" / f"sd-plugin-{chart}", given)
+    release.install(older(cluster, chart, tmp_path), given)
     installed = kube.get("sdplugin", name)
     release.upgrade(ROOT / "charts" / f"sd-plugin-{chart}", values(cluster, chart, "2Gi"))
     upgraded = kube.get("sdplugin", name)
     assert upgraded["spec"]["resources"]["limits"]["memory"] == "2Gi"
+    versions = [each["metadata"]["labels"]["helm.sh/chart"] for each in (installed, upgraded)]
+    assert versions[0] == f"sd-plugin-{chart}-{OLDER}" != versions[1]
     release.rollback()
     back = kube.get("sdplugin", name)
     assert back["spec"] == installed["spec"]
@@ -55,9 +64,9 @@ def test_the_sdplugin_stays_one_object_until_the_release_goes(
 
 
 @pytest.fixture
-def release(kube: Kube, cluster: Cluster, before: Previous) -> Iterator[Release]:
+def release(kube: Kube, cluster: Cluster, tmp_path: pathlib.Path) -> Iterator[Release]:
     found = Release(cluster, "controlnet-basic", kube.namespace)
-    found.install(before.tree / "charts" / "sd-plugin-basic", values(cluster, "basic"))
+    found.install(older(cluster, "basic", tmp_path), values(cluster, "basic"))
     yield found
     if found.exists():
         found.uninstall()

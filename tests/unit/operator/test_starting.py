@@ -21,12 +21,35 @@ SECRET = "/api/v1/namespaces/ops/secrets/own"
 GROUP = f"/apis/{names.API_VERSION}"
 
 
+def resource(kind: str, plural: str) -> dict[str, Any]:
+    """One kind, as the discovery tells of it."""
+    return {
+        "name": plural,
+        "kind": kind,
+        "singularName": kind.lower(),
+        "namespaced": True,
+        "verbs": ["get", "list", "watch", "patch"],
+    }
+
+
+_OF_US = {"groupVersion": names.API_VERSION, "version": names.VERSION}
+_DISCOVERED: dict[str, dict[str, Any]] = {
+    "/api": {"versions": ["v1"]},
+    # Kopf waits until namespaces are to be had.
+    "/api/v1": {"resources": [resource("Namespace", "namespaces")]},
+    "/apis": {"groups": [{"name": names.GROUP, "versions": [_OF_US], "preferredVersion": _OF_US}]},
+    GROUP: {"kind": "APIResourceList", "resources": [resource(each.kind, each.plural) for each in names.OWN]},
+}
+
+
 class Server:
     """An API server without objects, which may have the definitions and the operator's key."""
 
     def __init__(self) -> None:
         self.defined = False
         self.key = asyncio.Event()
+        #: Paths that somebody watches.
+        self.watched: set[str] = set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Whatever is asked."""
@@ -35,19 +58,10 @@ class Server:
             return web.json_response({"data": {"key": base64.b64encode(b"x" * 32).decode()}})
         if request.path.startswith(GROUP) and not self.defined:
             return web.json_response({"message": "page not found"}, status=404)
-        if request.path == GROUP:
-            kinds = [
-                {
-                    "name": each.plural,
-                    "kind": each.kind,
-                    "singularName": each.kind.lower(),
-                    "namespaced": True,
-                    "verbs": ["get", "list", "watch", "patch"],
-                }
-                for each in names.OWN
-            ]
-            return web.json_response({"kind": "APIResourceList", "resources": kinds})
+        if request.path in _DISCOVERED:
+            return web.json_response(_DISCOVERED[request.path])
         if request.query.get("watch"):
+            self.watched.add(request.path)
             watched = web.StreamResponse()
             await watched.prepare(request)
             await asyncio.Event().wait()
@@ -76,6 +90,7 @@ async def operator_at(url: str, folder: Path, port: int) -> AsyncIterator[None]:
         "users": [{"name": "own", "user": {"token": "none"}}],
     }
     (folder / "kubeconfig").write_text(yaml.safe_dump(config))
+    log = (folder / "log").open("w+")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sd_operator"),
         env={
@@ -87,8 +102,8 @@ async def operator_at(url: str, folder: Path, port: int) -> AsyncIterator[None]:
             "SDO_KEY_SECRET": "own",
             "SDO_METRICS_PORT": str(port),
         },
-        stderr=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
+        stderr=log,
+        stdout=log,
     )
     try:
         yield
@@ -97,6 +112,10 @@ async def operator_at(url: str, folder: Path, port: int) -> AsyncIterator[None]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+        # Shown where the test fails.
+        log.seek(0)
+        print(log.read())
+        log.close()
 
 
 async def told(port: int, path: str) -> tuple[int, Any]:
@@ -135,6 +154,9 @@ async def test_while_it_waits_it_lives_and_says_what_it_waits_for(
         assert await told(unused_tcp_port, "/healthz") == (200, [])
         api.key.set()
         await comes(unused_tcp_port, "/readyz", (200, []))
+        async with asyncio.timeout(60):
+            while not {f"{GROUP}/{each.plural}" for each in names.OWN} <= api.watched:
+                await asyncio.sleep(0.1)
         assert await told(unused_tcp_port, "/healthz") == (200, [])
 
 

@@ -129,3 +129,5 @@ def supervised(plugin: str, socket: Path, timing: str = "", **environment: str) 
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        # Shown where the test fails.
+        print(log.read_text())
