@@ -178,6 +178,13 @@ def draft7(node: Schema) -> Schema:
     return kept
 
 
+# Helm hands a condition's value on to the chart that it is about; where it is false, that chart is not there.
+CONDITION: Schema = {
+    "description": "Only for a chart that has this one as a dependency, with this as its `condition`.",
+    "const": True,
+}
+
+
 class Values:
     """The nodes of a values.yaml, and the comments above them."""
 
@@ -309,6 +316,8 @@ def schema(text: str) -> Schema:
     if "global" in found["properties"]:
         # A chart that holds this one among others tells all of them what is global.
         found["properties"]["global"]["additionalProperties"] = True
+    if "enabled" not in found["properties"]:
+        found["properties"]["enabled"] = CONDITION
     return {"$schema": DRAFT, **found}
 
 

@@ -342,6 +342,35 @@ def test_a_chart_that_holds_it_needs_to_say_nothing(chart: Path, tmp_path: Path)
     assert rendered(tmp_path, "--set", "global.imageRegistry=mirror.example.org")
 
 
+@by_chart
+def test_a_chart_that_holds_it_may_leave_it_out_by_a_condition(chart: Path, tmp_path: Path) -> None:
+    """Helm hands the condition's value on to the chart, whose schema must know it then."""
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / chart.name).symlink_to(chart)
+    version = yaml.safe_load((chart / "Chart.yaml").read_text())["version"]
+    needed = {"name": chart.name, "version": version, "condition": f"{chart.name}.enabled"}
+    outer = {"apiVersion": "v2", "name": "outer", "version": "1.0.0", "dependencies": [needed]}
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(outer))
+    # As in a real chart: what is switched on makes something.
+    more = ("--set", f"{chart.name}.bundles.sd15.enabled=true") if chart.name == "sd-models" else ()
+    assert manifests(rendered(tmp_path, "--set", f"{chart.name}.enabled=true", *more))
+    assert not manifests(rendered(tmp_path, "--set", f"{chart.name}.enabled=false", *more))
+
+
+@by_chart
+def test_a_chart_alone_is_not_left_out_by_itself(chart: Path) -> None:
+    """Where nothing holds the chart, a condition has no effect: so false is refused, not passed over."""
+    judge = jsonschema.Draft7Validator(schema(chart))
+    assert judge.is_valid({**values(chart), "enabled": True})
+    for given in (False, "yes", None):
+        (error,) = judge.iter_errors({**values(chart), "enabled": given})
+        assert list(error.absolute_path) == ["enabled"]
+
+
+def test_a_chart_with_a_switch_of_its_own_keeps_it() -> None:
+    assert made("# -- D.\nenabled: false\n")["enabled"] == {"description": "D.", "type": "boolean"}
+
+
 @pytest.mark.parametrize(
     "scenario", [each for each in scenarios() if each.values], ids=lambda scenario: scenario.name
 )
