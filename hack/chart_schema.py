@@ -2,11 +2,12 @@
 
 values.yaml is the one place where a value is described. The default tells the type; the comment that begins
 with `# --` is the description; and one line `# @schema {…}` above it, a YAML flow mapping, says what
-a default cannot: keywords of JSON schema (draft-07), laid over what was inferred, and three of our own,
+a default cannot: keywords of JSON schema (draft-07), laid over what was inferred, and four of our own,
 
     crd: sdinstances.spec.options    that part of crds/*.yaml, so that a value takes what the field takes
     k8s: tolerations                 a shape of Kubernetes' own (SHAPES)
     image: repository                a part of an image's name (IMAGE)
+    gpu: profile                     what the operator is told of GPUs (GPU)
 
 An object with keys takes these keys only, and all of them are required. A value that is left out has its
 default before Helm looks at the schema; so what is missing then was set to null, which no template expects.
@@ -33,7 +34,7 @@ KEYWORDS = {
     *("minProperties", "maxProperties", "properties", "patternProperties", "propertyNames", "required"),
     *("additionalProperties", "anyOf", "allOf", "oneOf", "not", "if", "then", "else", "description"),
 }
-OURS = {"crd", "k8s", "image"}
+OURS = {"crd", "k8s", "image", "gpu"}
 NULL = "tag:yaml.org,2002:null"
 # What a schema says of its objects' keys; once it is said, the keys of the default say nothing more.
 SAYS_KEYS = {"additionalProperties", "properties", "patternProperties"}
@@ -54,7 +55,13 @@ def array(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 
 
+# Grammar of Kubernetes' names, of objects and of labels and resources.
+LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+SUBDOMAIN = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+QUALIFIED = "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+
 STRING: Schema = {"type": "string"}
+NAME: Schema = {"type": "string", "maxLength": 253, "pattern": rf"^{LABEL}(\.{LABEL})*$"}
 STRINGS: Schema = {"type": "object", "additionalProperties": STRING}
 INTEGER: Schema = {"type": "integer"}
 BOOLEAN: Schema = {"type": "boolean"}
@@ -73,7 +80,7 @@ SHAPES: dict[str, Schema] = {
     "labels": STRINGS,
     "annotations": STRINGS,
     "nodeSelector": STRINGS,
-    "imagePullSecrets": array(closed("name", name={"type": "string", "minLength": 1})),
+    "imagePullSecrets": array(closed("name", name=NAME)),
     "resources": closed(
         requests=QUANTITIES,
         limits=QUANTITIES,
@@ -132,6 +139,60 @@ IMAGE: dict[str, Schema] = {
     "tag": {"type": "string", "pattern": "^([A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?$"},
     "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
 }
+
+
+def only_with(backend: str, *required: str, others: tuple[str, ...] = ()) -> Schema:
+    """What a profile of one backend needs, and has besides what all profiles have."""
+    fields: Schema = {key: {} for key in (*PROFILE, *required, *others)}
+    return {
+        "if": {"required": ["backend"], "properties": {"backend": {"const": backend}}},
+        "then": closed(*required, **fields),
+    }
+
+
+# What sd_operator/gpu_profiles.py takes: it ends the operator at anything else.
+MEMORY: Schema = {
+    "type": "string",
+    "maxLength": 64,
+    # Above zero.
+    "pattern": "^([0-9]*[1-9][0-9]*([.][0-9]+)?|[0-9]+[.][0-9]*[1-9][0-9]*)([kMGTP]|[KMGTP]i)?$",
+}
+RESOURCE: Schema = {"type": "string", "maxLength": 316, "pattern": f"^{SUBDOMAIN}/{QUALIFIED}$"}
+LABEL_KEY: Schema = {"type": "string", "maxLength": 316, "pattern": f"^({SUBDOMAIN}/)?{QUALIFIED}$"}
+CLASS: Schema = {"type": "string", "maxLength": 253, "pattern": f"^{SUBDOMAIN}$"}
+PROFILE: dict[str, Schema] = {
+    "name": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"},
+    "backend": {"enum": ["Whole", "MIG", "DRA"]},
+    "memory": MEMORY,
+    "nodeSelector": {
+        "type": "object",
+        "propertyNames": {"maxLength": LABEL_KEY["maxLength"]},
+        # Not as a pattern of propertyNames, which Helm refuses without saying where.
+        "patternProperties": {LABEL_KEY["pattern"]: {"type": "string", "maxLength": 63}},
+        "additionalProperties": False,
+    },
+    "tolerations": SHAPES["tolerations"],
+    "runtimeClassName": CLASS,
+}
+GPU: dict[str, Schema] = {
+    "memory": MEMORY,
+    "profile": {
+        **closed(
+            *("name", "backend", "memory"),
+            **PROFILE,
+            resource=RESOURCE,
+            memoryLabel=LABEL_KEY,
+            deviceClass=CLASS,
+            driver=CLASS,
+        ),
+        "allOf": [
+            only_with("Whole", others=("resource", "memoryLabel")),
+            only_with("MIG", "resource"),
+            only_with("DRA", others=("deviceClass", "driver")),
+        ],
+    },
+}
+NAMED = {"k8s": SHAPES, "image": IMAGE, "gpu": GPU}
 
 
 class Mistake(Exception):
@@ -241,14 +302,11 @@ def resolved(said: Schema) -> Schema:
     found: Schema = {}
     if "crd" in said:
         found = crd_part(said["crd"])
-    elif "k8s" in said:
-        if said["k8s"] not in SHAPES:
-            raise Mistake(f"k8s: {said['k8s']}: one of {', '.join(SHAPES)}")
-        found = dict(SHAPES[said["k8s"]])
-    elif "image" in said:
-        if said["image"] not in IMAGE:
-            raise Mistake(f"image: {said['image']}: one of {', '.join(IMAGE)}")
-        found = dict(IMAGE[said["image"]])
+    for word, parts in NAMED.items():
+        if word in said:
+            if said[word] not in parts:
+                raise Mistake(f"{word}: {said[word]}: one of {', '.join(parts)}")
+            found = dict(parts[said[word]])
     for word, value in said.items():
         if word in ("properties", "patternProperties"):
             found[word] = {name: resolved(inner) for name, inner in value.items()}

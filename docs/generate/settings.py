@@ -13,6 +13,8 @@ from sd_operator.settings import Settings
 _HELPERS: Final = (
     Path(__file__).resolve().parents[2] / "charts" / "sd-operator" / "templates" / "_helpers.tpl"
 )
+#: For running outside of a cluster; the chart refuses it.
+_OUTSIDE: Final = frozenset({"SDO_KEY_FILE"})
 _HEADER: Final = """\
 # Settings of the operator
 
@@ -55,7 +57,7 @@ def _value(template: str, name: str) -> str:
     """Which values stand in what the chart gives a variable; extraEnv is for those that it does not set."""
     found = re.search(rf"name: {name}\b(.*)", template)
     if found is None:
-        return "`extraEnv`"
+        return "nothing: for outside of a cluster" if name in _OUTSIDE else "`extraEnv`"
     told = found[1]
     for included in re.findall(r'include "([\w.-]+)"', told):
         body = re.search(rf'define "{re.escape(included)}" -?}}}}(.*?)\n{{{{-? ?end', template, re.DOTALL)

@@ -45,16 +45,21 @@ capabilities: {drop: [ALL]}
 {{- $address := splitList "/" $network | first }}
 {{- $prefix := splitList "/" $network | last | int }}
 {{- $good := false }}
+{{- $digits := "" }}
 {{- if regexMatch (printf "^(%s[.]){3}%s$" $byte $byte) $address }}
-{{- $number := 0 }}
-{{- range splitList "." $address }}{{ $number = add (mul $number 256) (int .) }}{{ end }}
-{{- $size := 1 }}
-{{- range until (int (sub 32 (min 32 $prefix))) }}{{ $size = mul $size 2 }}{{ end }}
-{{- $good = and (le $prefix 32) (eq (mod $number $size) 0) }}
-{{- else if regexMatch (printf "^%s{7}$" $groups) $address }}
-{{- $good = le $prefix 128 }}
-{{- else if regexMatch (printf "^(%s{0,6})?::(%s{0,6})?$" $groups $groups) $address }}
-{{- $good = and (le $prefix 128) (le (len (regexFindAll "[0-9A-Fa-f]+" $address -1)) 7) }}
+{{- range splitList "." $address }}{{ $digits = printf "%s%02x" $digits (int .) }}{{ end }}
+{{- else if or (regexMatch (printf "^%s{7}$" $groups) $address) (regexMatch (printf "^(%s{0,6})?::(%s{0,6})?$" $groups $groups) $address) }}
+{{- /* Each group has four digits, and "::" stands for the groups that are missing. */}}
+{{- $missing := sub 8 (len (regexFindAll "[0-9A-Fa-f]+" $address -1)) | int }}
+{{- range $part, $words := splitList "::" $address }}
+{{- if $part }}{{ $digits = print $digits (repeat (mul 4 (max 0 $missing) | int) "0") }}{{ end }}
+{{- range regexFindAll "[0-9A-Fa-f]+" $words -1 }}{{ $digits = print $digits (printf "000%s" . | trunc -4) }}{{ end }}
+{{- end }}
+{{- if and (contains "::" $address) (lt $missing 1) }}{{ $digits = "" }}{{ end }}
+{{- end }}
+{{- if and $digits (le $prefix (mul 4 (len $digits) | int)) }}
+{{- $edge := index (list "" "[08]" "[048Cc]" "[02468ACEace]") (mod $prefix 4 | int) }}
+{{- $good = regexMatch (printf "^.{%d}%s0*$" (div $prefix 4 | int) $edge) $digits }}
 {{- end }}
 {{- if not $good }}
 {{- fail (printf "%s[%d]: %q is no network: a CIDR such as 10.0.0.0/8 or fd00::/8 is wanted, with no bit set beyond its prefix" $of $index $network) }}

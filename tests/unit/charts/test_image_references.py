@@ -67,6 +67,17 @@ def test_an_images_own_registry_may_end_in_a_slash(chart: charts.Path) -> None:
         assert image.startswith("reg.example.org/sd"), image
 
 
+@by_chart
+def test_a_registry_may_be_an_address(chart: charts.Path) -> None:
+    """Which YAML reads as a list, where it is not quoted."""
+    options = (*ALL.get(chart.name, ()), "--set", "global.imageRegistry=[fd00::1]:5000")
+    found = charts.images(charts.manifests(charts.rendered(chart, *options)))
+    assert found
+    for image in found:
+        assert REFERENCE.fullmatch(image), image
+        assert image.startswith("[fd00::1]:5000/sd"), image
+
+
 TAKEN = {
     "registry": [
         *("", "ghcr.io", "REGISTRY", "localhost:5000"),

@@ -212,3 +212,26 @@ def test_the_test_names_a_file_that_is_cut_off(volume: pathlib.Path) -> None:
 
 def test_the_test_names_an_empty_volume(tmp_path: pathlib.Path) -> None:
     assert looked_into(tmp_path, {"name": "photo", "sha256": SHA}).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["https://", "http://:80/a", "https://user:word@hub.example", "https://h?a"]
+)
+@pytest.mark.parametrize("value", ["huggingFaceEndpoint", "githubEndpoint", "mirrors[0]"])
+def test_an_address_that_the_api_server_would_refuse_is_refused(value: str, address: str) -> None:
+    done = subprocess.run(
+        [charts.tool("helm"), "template", "release", str(CHART), "--set", f"{value}={address}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"at '/{value.replace('[0]', '/0')}': '{address}' does not match" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "address", ["http://hub.svc", "https://hub.example:8443/a/b@c", "http://[fd00::1]:80"]
+)
+def test_an_address_may_have_a_port_and_a_path(address: str) -> None:
+    values = ("huggingFaceEndpoint", "githubEndpoint", "mirrors[0]")
+    assert charts.rendered(CHART, *(word for each in values for word in ("--set", f"{each}={address}")))

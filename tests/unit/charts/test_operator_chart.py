@@ -145,11 +145,13 @@ def test_whatever_the_release_is_called_its_names_begin_with_it_and_fit(release:
     assert all(len(value) <= 63 for m in found for value in m["metadata"]["labels"].values())
 
 
-@pytest.mark.parametrize("word", ["true", "null", "123", "1e3", "0x1f"])
+@pytest.mark.parametrize("word", ["true", "null", "no", "123", "1e3", "0x1f"])
 def test_a_name_that_yaml_reads_as_something_else_stays_a_name(word: str) -> None:
     words = (f"watchNamespace={word}", f"priorityClassName={word}")
+    # No release of this chart begins with a digit.
+    release = word if word.isalpha() else RELEASE
     done = run(
-        *("template", word, str(CHART), "--namespace", word),
+        *("template", release, str(CHART), "--namespace", word),
         *(option for each in words for option in ("--set-string", each)),
         *(option for each in EVERYTHING for option in ("--set", each)),
     )
@@ -160,21 +162,22 @@ def test_a_name_that_yaml_reads_as_something_else_stays_a_name(word: str) -> Non
         metadata = manifest["metadata"]
         assert isinstance(metadata["name"], str)
         assert metadata.get("namespace", word) == word
-        assert metadata["labels"]["app.kubernetes.io/instance"] == word
+        assert metadata["labels"]["app.kubernetes.io/instance"] == release
         for subject in manifest.get("subjects", []):
             assert subject["namespace"] == word
         if manifest["kind"] == "Deployment":
             pod = manifest["spec"]["template"]["spec"]
-            assert (pod["serviceAccountName"], pod["priorityClassName"]) == (word, word)
+            assert (pod["serviceAccountName"], pod["priorityClassName"]) == (release, word)
         if manifest["kind"] == "NetworkPolicy":
             (peer,) = manifest["spec"]["egress"][2]["to"]
             assert peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] == word
 
 
-def test_a_release_name_that_no_service_can_begin_with_is_refused() -> None:
-    done = run("template", "a.b", str(CHART))
+@pytest.mark.parametrize("release", ["a.b", "1abc", "123"])
+def test_a_release_name_that_no_service_can_begin_with_is_refused(release: str) -> None:
+    done = run("template", release, str(CHART))
     assert done.returncode != 0
-    assert 'the release name is "a.b", which has a dot' in done.stderr
+    assert f'the release name is "{release}": a Service called {release}-metrics' in done.stderr
 
 
 @pytest.mark.parametrize(

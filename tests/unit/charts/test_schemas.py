@@ -165,6 +165,7 @@ def test_what_is_global_may_hold_other_charts_values() -> None:
             "line 3: a: image: name: one of registry, repository, tag",
         ),
         ("# @schema {k8s: pods}\n# -- D.\na: {}\n", "line 3: a: k8s: pods: one of labels, annotations"),
+        ("# @schema {gpu: card}\n# -- D.\na: x\n", "line 3: a: gpu: card: one of memory, profile"),
         (
             "# @schema {crd: sdthings.spec}\n# -- D.\na: {}\n",
             "line 3: a: crd: sdthings.spec: no kind sdthings",

@@ -1,0 +1,34 @@
+{{/* What the schema cannot refuse, and the operator, or the API server, would: with the old operator ended already. */}}
+{{- define "sd-operator.refusals" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) }}
+{{- fail (printf "the release name is %q: a Service called %s-metrics must begin with a letter and have only a-z, 0-9 and -. Choose another release name." .Release.Name .Release.Name) }}
+{{- end }}
+{{- $names := list }}
+{{- range $index, $profile := .Values.gpu.profiles }}
+{{- if has .name $names }}{{ fail (printf "gpu.profiles[%d].name: %q is used by another profile" $index .name) }}{{ end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- $own := list }}
+{{- range include "sd-operator.env" . | fromYamlArray }}{{ $own = append $own .name }}{{ end }}
+{{- range .Values.extraEnv }}
+{{- /* The operator reads its settings in any spelling. */}}
+{{- $setting := upper .name }}
+{{- if has $setting $own }}{{ fail (printf "extraEnv: %s is set by another value of this chart" .name) }}{{ end }}
+{{- if eq $setting "SDO_KEY_FILE" }}{{ fail (printf "extraEnv: %s cannot be beside SDO_KEY_SECRET, which this chart sets: give key.existingSecret" .name) }}{{ end }}
+{{- if not .valueFrom }}
+{{- include "sd-operator.setting" (list $setting .name (.value | default "")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A setting of extraEnv by the operator's own measure: (list SETTING "its name as given" "its value"). What a valueFrom
+     brings is known only in the cluster. */}}
+{{- define "sd-operator.setting" -}}
+{{- $seconds := dict "form" "^[1-9][0-9]*([.][0-9]+)?$" "words" "seconds, 1 or more, are wanted" }}
+{{- $workers := dict "form" "^([1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-6])$" "words" "a whole number from 1 to 256 is wanted" }}
+{{- $rules := dict "SDO_WORKERS" $workers "SDO_RECHECK_SECONDS" $seconds "SDO_AUDIT_SECONDS" $seconds }}
+{{- $value := index . 2 }}
+{{- with get $rules (index . 0) }}
+{{- if not (regexMatch .form $value) }}{{ fail (printf "extraEnv: %s is %q: %s" (index $ 1) $value .words) }}{{ end }}
+{{- end }}
+{{- end }}
