@@ -264,6 +264,10 @@ def test_without_the_kinds_of_prometheus_nothing_is_left_out_in_silence() -> Non
         ("watchNamespace=art", "fetch.refusedNetworks is empty"),
         ("huggingFaceEndpoint=http://hub.example", "huggingFaceEndpoint is http://hub.example"),
         ("podSecurityContext.runAsNonRoot=false", "laxer than Pod Security restricted"),
+        ("podSecurityContext.runAsUser=0", "laxer than Pod Security restricted"),
+        ("podSecurityContext.seccompProfile.type=Unconfined", "laxer than Pod Security restricted"),
+        ("podSecurityContext.appArmorProfile.type=Unconfined", "laxer than Pod Security restricted"),
+        ("prometheusRule.enabled=true", "prometheusRule.enabled without serviceMonitor.enabled"),
         ("runtimeImage.tag=latest", "runtimeImage.tag is latest"),
     ],
 )
@@ -271,8 +275,18 @@ def test_what_is_unsafe_is_warned_of(given: str, words: str) -> None:
     assert any(words in line for line in notes(given).splitlines() if line.startswith("WARNING: "))
 
 
-def test_of_the_defaults_there_is_nothing_to_warn() -> None:
-    said = notes()
+@pytest.mark.parametrize(
+    "sets",
+    [
+        (),
+        # The cluster chooses.
+        ("podSecurityContext.runAsUser=null", "podSecurityContext.runAsGroup=null"),
+        ("podSecurityContext.seccompProfile.type=Localhost",),
+        ("prometheusRule.enabled=true", "serviceMonitor.enabled=true"),
+    ],
+)
+def test_of_what_is_safe_there_is_nothing_to_warn(sets: tuple[str, ...]) -> None:
+    said = notes(*sets)
     assert "helm -n ops test operator" in said
     assert "WARNING" not in said
 
