@@ -218,6 +218,14 @@ def test_what_stays_when_a_release_is_uninstalled_is_named() -> None:
     assert "`<release>-test`" in section
 
 
+def test_how_another_release_takes_what_stayed_is_told() -> None:
+    """Helm lets a release have only what bears its own name, unless it is told otherwise."""
+    (section,) = (CHART / "README.md").read_text().split("## Uninstalling")[1:]
+    assert "--take-ownership" in run("install", "--help").stdout
+    assert "`--take-ownership`" in section
+    assert "`crds.install=false`" in section
+
+
 def test_everything_in_a_namespace_says_which() -> None:
     sets = ("watchNamespace=art", *EVERYTHING)
     found = [m for m in render(*sets) if m["kind"] not in CLUSTER_SCOPED]

@@ -1,9 +1,12 @@
 """What the operator's chart lets whom do, beside the operator's main role (unit/operator/test_rights.py)."""
 
+import re
 from typing import Any
 
 import pytest
-from operator_chart import NAMESPACE, RELEASE, only, render
+import yaml
+from chart_rendering import ROOT
+from operator_chart import CHART, NAMESPACE, RELEASE, only, render
 
 KINDS = ["sdinstances", "modelbundles", "sdplugins"]
 READ = {"get", "list", "watch"}
@@ -76,6 +79,30 @@ def test_every_account_is_bound_to_roles_of_its_own_only() -> None:
         test = binding["metadata"]["name"] == f"{RELEASE}-test"
         assert subject["name"] == (f"{RELEASE}-test" if test else RELEASE)
         assert subject["namespace"] == NAMESPACE
+
+
+def each_right(given: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    """Of the groups that no cluster has of itself: group, resource and verb."""
+    return {
+        (group, resource, verb)
+        for rule in given
+        for group in rule["apiGroups"]
+        if group in ("sdoperator.dev", "monitoring.coreos.com")
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_what_an_admin_of_a_namespace_lacks_to_install_is_told() -> None:
+    """Kubernetes refuses a Role to whoever has not all its rights himself."""
+    sets = ("watchNamespace=art", "crds.install=false")
+    given = [rule for m in render(*sets) if m["kind"] == "Role" for rule in m["rules"]]
+    lacking = each_right(given) - each_right(rules("ClusterRole", "sdoperator-admin"))
+    page = (ROOT / "docs/tenants.md").read_text()
+    (block,) = re.findall(r"```yaml\n([^`]*kind: Role\n[^`]*)```", page)
+    assert each_right(yaml.safe_load(block)["rules"]) == lacking
+    readme = (CHART / "README.md").read_text()
+    assert all(f"`{word}`" in readme for _, resource, verb in lacking for word in (resource, verb))
 
 
 def test_what_the_test_needs_is_there_for_the_test_alone() -> None:

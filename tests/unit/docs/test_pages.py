@@ -102,6 +102,34 @@ def test_every_alert_has_its_place_in_the_runbook_and_no_other_is_there() -> Non
     assert named == set(re.findall(r"^### (\w+)$", part, re.MULTILINE))
 
 
+COMMANDS = [
+    (page, " ".join(command.replace("\\\n", " ").split()))
+    for page in PAGES
+    for command in re.findall(r"helm (?:install|upgrade)\b(?:\\\n|[^\n`])*", page.read_text())
+]
+
+
+def test_a_command_that_installs_a_chart_says_where_the_images_are() -> None:
+    """None are published."""
+    installs = [(page, text) for page, text in COMMANDS if re.match(r"helm install \S+ charts/sd-", text)]
+    assert len(installs) > 10
+    registry = re.compile(r"--set (global\.imageRegistry|image\.registry)=REGISTRY")
+    assert [f"{identity(page)}: {text}" for page, text in installs if not registry.search(text)] == []
+
+
+def test_values_that_were_set_are_kept_by_what_takes_the_new_defaults_too() -> None:
+    """With --reuse-values a chart has the old one's values alone, and its schema misses the new ones."""
+    for page in [ROOT / "docs/runbook.md", *(ROOT / "charts").glob("sd-*/README.md")]:
+        assert "`--reset-then-reuse-values`" in page.read_text(), identity(page)
+    assert [f"{identity(page)}: {text}" for page, text in COMMANDS if "--reuse-values" in text.split()] == []
+
+
+def test_the_page_of_settings_says_extra_env_of_those_only_that_the_chart_leaves_to_it() -> None:
+    page = (ROOT / "docs/settings.md").read_text()
+    left = set(re.findall(r"^\| `(\w+)` \|[^|]*\| `extraEnv` \|", page, re.MULTILINE))
+    assert left == {"SDO_WORKERS", "SDO_RECHECK_SECONDS", "SDO_AUDIT_SECONDS"}
+
+
 def test_a_right_without_a_reason_is_refused() -> None:
     role = """
 kind: Role
