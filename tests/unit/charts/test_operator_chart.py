@@ -50,6 +50,8 @@ def test_what_the_operator_is_told_are_settings_it_takes(monkeypatch: pytest.Mon
     told = environment(
         "fetch.allowedNetworks={10.0.0.0/8,fd00::/8}",
         "global.imagePullSecrets[0].name=mirror",
+        "serviceMonitor.labels.release=prometheus",
+        "serviceMonitor.labels.example\\.org/team=",
         "gpu.profiles[0].name=l4",
         "gpu.profiles[0].backend=Whole",
         "gpu.profiles[0].memory=22Gi",
@@ -61,6 +63,7 @@ def test_what_the_operator_is_told_are_settings_it_takes(monkeypatch: pytest.Mon
     found = Settings()
     assert found.fetch_allowed_networks == ("10.0.0.0/8", "fd00::/8")
     assert found.image_pull_secrets == ("mirror",)
+    assert found.service_monitor_labels == {"release": "prometheus", "example.org/team": ""}
     assert [profile.name for profile in found.gpu_profiles] == ["l4"]
     assert (found.key_secret, found.catalog_namespace) == (f"{RELEASE}-key", NAMESPACE)
 
@@ -238,6 +241,9 @@ def test_labels_of_a_user_do_not_change_what_is_selected() -> None:
         ("extraEnv[0].name=SDO_LOG_LEVEL", "extraEnv: SDO_LOG_LEVEL is set by another value"),
         ("extraEnv[0].valu=1", "valu"),
         ("serviceMonitor.interval=often", "interval"),
+        ("serviceMonitor.labels.team=a b", "/serviceMonitor/labels/team"),
+        ("serviceMonitor.labels.A/b=x", "'/serviceMonitor/labels': additional properties 'A/b' not allowed"),
+        (f"serviceMonitor.labels.{'a' * 254}/b=x", "a/b' does not match"),
         ("networkPolicy.apiServerPorts={}", "apiServerPorts"),
     ],
 )
