@@ -238,6 +238,10 @@ def test_labels_of_a_user_do_not_change_what_is_selected() -> None:
         ("watchNamspace=typo", "watchNamspace"),
         ("logLevel=LOUD", "logLevel"),
         ("image.digest=sha256:1", "digest"),
+        ("huggingFaceEndpoint=https://", "/huggingFaceEndpoint"),
+        ("huggingFaceEndpoint=http://u:p@hub.example/", "/huggingFaceEndpoint"),
+        ("civitaiEndpoint=https://u@hub.example", "/civitaiEndpoint"),
+        ("civitaiEndpoint=https:///path", "/civitaiEndpoint"),
         ("extraEnv[0].name=SDO_LOG_LEVEL", "extraEnv: SDO_LOG_LEVEL is set by another value"),
         ("extraEnv[0].valu=1", "valu"),
         ("serviceMonitor.interval=often", "interval"),
@@ -267,6 +271,9 @@ def test_without_the_kinds_of_prometheus_nothing_is_left_out_in_silence() -> Non
         ("watchNamespace=art", "fetch.refusedNetworks is empty"),
         ("huggingFaceEndpoint=http://hub.example", "huggingFaceEndpoint is http://hub.example"),
         ("podSecurityContext.runAsNonRoot=false", "laxer than Pod Security restricted"),
+        ("podSecurityContext.runAsUser=0", "laxer than Pod Security restricted"),
+        ("podSecurityContext.seccompProfile.type=Unconfined", "laxer than Pod Security restricted"),
+        ("podSecurityContext.seccompProfile=null", "laxer than Pod Security restricted"),
         ("runtimeImage.tag=latest", "runtimeImage.tag is latest"),
     ],
 )
@@ -278,6 +285,13 @@ def test_of_the_defaults_there_is_nothing_to_warn() -> None:
     said = notes()
     assert "helm -n ops test operator" in said
     assert "WARNING" not in said
+
+
+@pytest.mark.parametrize(
+    "given", ["podSecurityContext.runAsUser=null", "podSecurityContext.seccompProfile.type=Localhost"]
+)
+def test_of_a_pod_that_restricted_takes_there_is_nothing_to_warn(given: str) -> None:
+    assert "WARNING" not in notes(given)
 
 
 def test_the_dashboard_is_the_file_whole() -> None:
