@@ -18,7 +18,8 @@ tells of itself as every Prometheus client does (`process_…`). A counter also 
 `…_bucket`, `…_sum`, `…_count`. Labels are bounded: kinds, reasons, routes, never names of objects or users.
 
 Where the ServiceMonitor kind exists when the operator starts, each SDInstance gets one for its pods
-([sdinstance.md](sdinstance.md#around-it)). What to alert on is in the [runbook](runbook.md#alerts).
+([sdinstance.md](sdinstance.md#around-it)). Where your Prometheus selects ServiceMonitors by labels, name them
+in `serviceMonitor.labels` of the operator's chart. What to alert on is in the [runbook](runbook.md#alerts).
 """
 
 

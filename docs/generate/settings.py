@@ -72,7 +72,7 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.get_default(call_default_factory=True)
     if field.is_required():
         return "none: it is needed"
-    if value in ("", (), None):
+    if value in ("", (), {}, None):
         return "empty"
     if isinstance(value, tuple):
         return "the [built-in table](#the-built-in-table-of-gpus)"

@@ -177,6 +177,7 @@ def _reconcilers(
         image=settings.runtime_image,
         image_pull_policy=policy,
         image_pull_secrets=pull_secrets,
+        service_monitor_labels=settings.service_monitor_labels,
         gpu=settings.gpu,
         catalog_namespace=catalog,
     )

@@ -5,6 +5,7 @@ Nothing else in the package reads the environment.
 
 import ipaddress
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -25,6 +26,8 @@ from sd_operator.gpu_profiles import (
 
 #: DNS-1123 subdomain: what a Secret may be called.
 SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+#: What a label's value may be, and its key behind the prefix.
+LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 
 
 def parse_networks(given: Any) -> tuple[str, ...]:
@@ -46,9 +49,36 @@ def parse_names(given: Any) -> tuple[str, ...]:
     words = re.split(r"[\s,]+", given) if isinstance(given, str) else list(given)
     found = tuple(dict.fromkeys(word for word in words if word))
     for word in found:
-        if len(word) > 253 or not re.fullmatch(SUBDOMAIN, word):
+        if not _is_name(word):
             raise ValueError(f"{word!r} is no name of an object: at most 253 of a-z, 0-9, - and .")
     return found
+
+
+def parse_labels(given: Any) -> dict[str, str]:
+    """Labels from an object or from text; a ValueError names the one that is none."""
+    pairs = given.items() if isinstance(given, Mapping) else _pairs(given)
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        prefix, slash, name = key.rpartition("/")
+        if not re.fullmatch(LABEL, name) or (slash and not _is_name(prefix)):
+            raise ValueError(f"{key!r} is no key of a label, such as release or example.org/team")
+        if not re.fullmatch(f"({LABEL})?", value):
+            raise ValueError(f"{key}: {value!r} is no value of a label: at most 63 of a-zA-Z0-9-_.")
+        if found.setdefault(key, value) != value:
+            raise ValueError(f"{key}: it has two values, {found[key]!r} and {value!r}")
+    return found
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    for word in filter(None, re.split(r"[\s,]+", text)):
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r} is no label such as release=prometheus")
+        yield key, value
+
+
+def _is_name(word: str) -> bool:
+    return len(word) <= 253 and re.fullmatch(SUBDOMAIN, word) is not None
 
 
 class Settings(BaseSettings):
@@ -76,6 +106,11 @@ class Settings(BaseSettings):
         "those of the spec in every pod the operator makes; each namespace that has such pods needs them. "
         "With any, the secrets of a namespace's service accounts are not used. A change makes every serving "
         "pod roll once.",
+    )
+    service_monitor_labels: Annotated[dict[str, str], NoDecode, BeforeValidator(parse_labels)] = Field(
+        default={},
+        description="Labels (key=value, separated by commas) of every instance's ServiceMonitor, beside the "
+        "operator's own, which they do not replace: those by which a Prometheus selects its ServiceMonitors.",
     )
     namespace: str = Field(
         default="", description="Namespace of the operator's own pod, where SDO_KEY_SECRET is."

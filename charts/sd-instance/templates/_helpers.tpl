@@ -21,6 +21,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- .Values.auth.existingSecret | default (printf "%s-auth" (include "sd-instance.name" .)) -}}
 {{- end }}
 
+{{- /* The API server says the same of pods that need one volume at the same time, but only once everything else of the
+       release is there. */ -}}
+{{- define "sd-instance.refuseSharing" -}}
+{{- if not (has "ReadWriteMany" .Values.outputs.accessModes) -}}
+{{- if and (not .Values.autoscaling.enabled) (gt (int .Values.replicas) 1) -}}
+{{- fail "replicas above 1 with outputs.size need outputs.accessModes [ReadWriteMany]: the pods may be on different nodes" -}}
+{{- end -}}
+{{- if eq .Values.rollout.strategy "Surge" -}}
+{{- fail "rollout.strategy Surge with outputs.size needs outputs.accessModes [ReadWriteMany]: the old and the new pod mount the volume at the same time; use Drain or Recreate" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- /* An image's reference from its parts, a list of the root and the parts. */ -}}
 {{- define "sd-instance.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 -}}

@@ -79,6 +79,9 @@ capabilities: {drop: [ALL]}
 {{- $secrets := list }}
 {{- range .Values.global.imagePullSecrets }}{{ $secrets = append $secrets .name }}{{ end }}
 - {name: SDO_IMAGE_PULL_SECRETS, value: {{ join "," $secrets | quote }}}
+{{- $labels := list }}
+{{- range $key, $value := .Values.serviceMonitor.labels }}{{ $labels = append $labels (printf "%s=%s" $key $value) }}{{ end }}
+- {name: SDO_SERVICE_MONITOR_LABELS, value: {{ join "," $labels | quote }}}
 - name: SDO_NAMESPACE
   valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}
 - {name: SDO_KEY_SECRET, value: {{ include "sd-operator.keySecret" . | quote }}}

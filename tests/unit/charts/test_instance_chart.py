@@ -169,6 +169,38 @@ def test_the_notes_forward_the_port_that_their_request_is_sent_to(access: dict[s
     assert ("Address outside:" in said) is bool(access)
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [({"suspend": True}, "is suspended"), ({"replicas": 0}, "has no pods (replicas is 0)")],
+    ids=["suspended", "no pods"],
+)
+def test_the_notes_recommend_nothing_that_nobody_answers(values: dict[str, Any], words: str) -> None:
+    said = notes(values)
+    assert words in said
+    assert "curl" not in said and "helm test" not in said
+    assert "\n\n\n" not in said
+    # The autoscaler does not look at replicas.
+    scaled = notes({"replicas": 0, "autoscaling": {"enabled": True}})
+    assert "has no pods" not in scaled and "helm test" in scaled
+
+
+def test_the_notes_tell_no_address_with_a_star() -> None:
+    said = notes({"access": {"ingress": {"host": "*.example.org"}}})
+    assert "Address outside:        http://NAME.example.org with any NAME" in said
+    assert "*.example.org" not in said
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(1_000_000, 1_000_300), (123_456_789, 123_457_089)])
+def test_a_long_time_is_told_in_digits(seconds: int, waits: int) -> None:
+    """Of a large number in a file of values Helm makes 1e+06, which the test's pod cannot read."""
+    values = {"test": {"timeoutSeconds": seconds}}
+    (pod,) = of_kind(template(values=values), "Pod")
+    environment = {each["name"]: each["value"] for each in pod["spec"]["containers"][0]["env"]}
+    assert environment["TIMEOUT_SECONDS"] == str(seconds)
+    assert f"--timeout {waits}s" in notes(values)
+    assert f"It waits {seconds} s" in notes(values)
+
+
 def test_helm_is_told_to_wait_longer_than_its_test_does() -> None:
     """Else Helm gives up first, and why there is no picture is not told."""
     given: list[dict[str, Any]] = [{}, {"test": {"timeoutSeconds": 90}}]

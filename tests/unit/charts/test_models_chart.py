@@ -142,6 +142,78 @@ def test_its_marks_for_marketplaces_are_true() -> None:
     assert " / " in chart["annotations"]["core.kubebb.k8s.com.cn/displayname"]
 
 
+def test_a_long_time_is_told_in_digits(tmp_path: pathlib.Path) -> None:
+    """Of a large number in a file of values Helm makes 1e+06, which the test's pod cannot read."""
+    values = tmp_path / "values.yaml"
+    values.write_text("bundles: {sd15: {enabled: true}}\ntest: {timeoutSeconds: 1000000}\n")
+    found = charts.manifests(charts.rendered(CHART, "--values", str(values)))
+    (pod,) = (each for each in found if each["kind"] == "Pod")
+    environment = {each["name"]: each["value"] for each in pod["spec"]["containers"][0]["env"]}
+    assert environment["TIMEOUT_SECONDS"] == "1000000"
+
+
+@pytest.mark.parametrize(
+    "address", ["https://", "http://u:p@hub.example/", "http://:80", "https://hub.example/a?b"]
+)
+@pytest.mark.parametrize("value", ["huggingFaceEndpoint", "githubEndpoint", "mirrors[0]"])
+def test_an_address_that_the_kind_would_refuse_is_refused_by_name(value: str, address: str) -> None:
+    done = helm("template", "--set", f"{value}={address}")
+    assert done.returncode != 0
+    assert f"at '/{value.replace('[', '/').rstrip(']')}'" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["https://hub.example", "http://[::1]:8080/a@b/c", "http://hub/x"])
+@pytest.mark.parametrize("value", ["huggingFaceEndpoint", "githubEndpoint", "mirrors[0]"])
+def test_other_addresses_are_taken(value: str, address: str) -> None:
+    assert helm("template", "--set", f"{value}={address}").returncode == 0
+
+
+# What `helm install` says
+
+
+def helm(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    words = [charts.tool("helm"), command, "models", str(CHART), "--namespace", "team", *arguments]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+
+
+def notes(*switched_on: str) -> str:
+    sets = [part for key in switched_on for part in ("--set", f"bundles.{key}.enabled=true")]
+    done = helm("install", "--dry-run=client", *sets)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("NOTES:", 1)[1]
+
+
+def test_the_notes_name_no_chart_that_helm_would_look_for_in_vain() -> None:
+    """They cannot know where it came from. Values of an older chart lack what the new one has added."""
+    (command,) = re.findall(r"^ +(helm upgrade .*)$", notes(), re.M)
+    assert command.split()[2:4] == ["models", "CHART"]
+    assert "CHART is what you installed" in notes()
+    assert "--reset-then-reuse-values" in command
+
+
+@pytest.mark.parametrize("switched_on", [("sd15",), ("sdxl", "sd15"), ("sdxl", "upscalers")], ids=len)
+def test_the_values_in_the_notes_say_each_thing_once_and_are_taken(
+    switched_on: tuple[str, ...], tmp_path: pathlib.Path
+) -> None:
+    said = notes(*switched_on)
+    lines = (
+        said.split("these values of the chart sd-instance do it:\n\n", 1)[1].split("\n\n", 1)[0].splitlines()
+    )
+    keys = [line.split(":", 1)[0].strip() for line in lines]
+    assert [key for key in keys if not key.startswith("#")] == ["models", "existingModels", "checkpoint"]
+    assert all(f"{{bundle: {key}, file: base}}" in said for key in switched_on if key.startswith("sd"))
+    values = tmp_path / "values.yaml"
+    values.write_text("\n".join(lines))
+    (instance,) = (
+        each
+        for each in charts.manifests(
+            charts.rendered(ROOT / "charts" / "sd-instance", "--values", str(values))
+        )
+        if each["kind"] == "SDInstance"
+    )
+    assert {each["name"] for each in instance["spec"]["models"]} == set(switched_on)
+
+
 SHA = "ab" * 32
 
 

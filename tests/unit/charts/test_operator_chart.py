@@ -50,6 +50,8 @@ def test_what_the_operator_is_told_are_settings_it_takes(monkeypatch: pytest.Mon
     told = environment(
         "fetch.allowedNetworks={10.0.0.0/8,fd00::/8}",
         "global.imagePullSecrets[0].name=mirror",
+        "serviceMonitor.labels.release=prometheus",
+        "serviceMonitor.labels.example\\.org/team=",
         "gpu.profiles[0].name=l4",
         "gpu.profiles[0].backend=Whole",
         "gpu.profiles[0].memory=22Gi",
@@ -61,6 +63,7 @@ def test_what_the_operator_is_told_are_settings_it_takes(monkeypatch: pytest.Mon
     found = Settings()
     assert found.fetch_allowed_networks == ("10.0.0.0/8", "fd00::/8")
     assert found.image_pull_secrets == ("mirror",)
+    assert found.service_monitor_labels == {"release": "prometheus", "example.org/team": ""}
     assert [profile.name for profile in found.gpu_profiles] == ["l4"]
     assert (found.key_secret, found.catalog_namespace) == (f"{RELEASE}-key", NAMESPACE)
 
@@ -246,9 +249,16 @@ def test_labels_of_a_user_do_not_change_what_is_selected() -> None:
         ("watchNamspace=typo", "watchNamspace"),
         ("logLevel=LOUD", "logLevel"),
         ("image.digest=sha256:1", "digest"),
+        ("huggingFaceEndpoint=https://", "/huggingFaceEndpoint"),
+        ("huggingFaceEndpoint=http://u:p@hub.example/", "/huggingFaceEndpoint"),
+        ("civitaiEndpoint=https://u@hub.example", "/civitaiEndpoint"),
+        ("civitaiEndpoint=https:///path", "/civitaiEndpoint"),
         ("extraEnv[0].name=SDO_LOG_LEVEL", "extraEnv: SDO_LOG_LEVEL is set by another value"),
         ("extraEnv[0].valu=1", "valu"),
         ("serviceMonitor.interval=often", "interval"),
+        ("serviceMonitor.labels.team=a b", "/serviceMonitor/labels/team"),
+        ("serviceMonitor.labels.A/b=x", "'/serviceMonitor/labels': additional properties 'A/b' not allowed"),
+        (f"serviceMonitor.labels.{'a' * 254}/b=x", "a/b' does not match"),
         ("networkPolicy.apiServerPorts={}", "apiServerPorts"),
     ],
 )
@@ -276,6 +286,7 @@ def test_without_the_kinds_of_prometheus_nothing_is_left_out_in_silence() -> Non
         ("podSecurityContext.seccompProfile.type=Unconfined", "laxer than Pod Security restricted"),
         ("podSecurityContext.appArmorProfile.type=Unconfined", "laxer than Pod Security restricted"),
         ("prometheusRule.enabled=true", "prometheusRule.enabled without serviceMonitor.enabled"),
+        ("podSecurityContext.seccompProfile=null", "laxer than Pod Security restricted"),
         ("runtimeImage.tag=latest", "runtimeImage.tag is latest"),
     ],
 )
@@ -297,6 +308,13 @@ def test_of_what_is_safe_there_is_nothing_to_warn(sets: tuple[str, ...]) -> None
     said = notes(*sets)
     assert "helm -n ops test operator" in said
     assert "WARNING" not in said
+
+
+@pytest.mark.parametrize(
+    "given", ["podSecurityContext.runAsUser=null", "podSecurityContext.seccompProfile.type=Localhost"]
+)
+def test_of_a_pod_that_restricted_takes_there_is_nothing_to_warn(given: str) -> None:
+    assert "WARNING" not in notes(given)
 
 
 def test_the_dashboard_is_the_file_whole() -> None:

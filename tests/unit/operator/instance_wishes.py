@@ -19,7 +19,9 @@ Object = dict[str, Any]
 
 UID = "instance-uid"
 TOKEN = "t" * 64
-SETTINGS = RuntimeSettings(image="runtime:1", image_pull_policy="IfNotPresent")
+SETTINGS = RuntimeSettings(
+    image="runtime:1", image_pull_policy="IfNotPresent", service_monitor_labels={"release": "prometheus"}
+)
 CHECKPOINT = Checkpoint(
     bundle="sd15",
     file="base",
@@ -171,6 +173,7 @@ def wishes(
     live_outputs_claim: Object | None = None,
     serves: Collection[names.Resource] = (),
     added: Sequence[Plugin] = (),
+    settings: RuntimeSettings = SETTINGS,
     **spec: Any,
 ) -> list[Object]:
     of = an_instance(**spec)
@@ -185,7 +188,7 @@ def wishes(
         live_outputs_claim=live_outputs_claim,
         serves=frozenset(serves),
         token_sha256=TOKEN,
-        settings=SETTINGS,
+        settings=settings,
         plugins=added,
     )
 

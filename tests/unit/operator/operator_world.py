@@ -1,5 +1,7 @@
 """A fake cluster with its controllers, and an operator of one bundle and one instance."""
 
+from collections.abc import Mapping
+
 from operator_controllers import Controllers
 from operator_fakes import FakeCluster, FakeFetchPods, FakeRuntimes, bundle, instance, plugin
 
@@ -28,7 +30,13 @@ class World:
         self.fetch_pods = FakeFetchPods()
         self.restart()
 
-    def restart(self, *, operator_image: str = "operator:1", runtime_image: str = "runtime:1") -> None:
+    def restart(
+        self,
+        *,
+        operator_image: str = "operator:1",
+        runtime_image: str = "runtime:1",
+        service_monitor_labels: Mapping[str, str] = {},
+    ) -> None:
         self.bundles = BundleReconciler(
             self.cluster,
             self.fetch_pods,
@@ -44,7 +52,10 @@ class World:
             self.cluster,
             self.runtimes,
             RuntimeSettings(
-                image=runtime_image, image_pull_policy="IfNotPresent", catalog_namespace="catalog"
+                image=runtime_image,
+                image_pull_policy="IfNotPresent",
+                service_monitor_labels=service_monitor_labels,
+                catalog_namespace="catalog",
             ),
             recheck_seconds=60,
         )

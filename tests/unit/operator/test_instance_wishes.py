@@ -1,10 +1,12 @@
 """Which children an instance should have, in which order, and which should go."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from instance_wishes import (
     CASES,
+    SETTINGS,
     UID,
     Object,
     an_instance,
@@ -70,6 +72,25 @@ def test_a_child_is_there_when_it_is_of_use(given: Object, more: list[str]) -> N
 
 def test_no_network_policy_where_it_is_disabled() -> None:
     assert "NetworkPolicy" not in kinds(wishes(access={"auth": "Disabled", "networkPolicy": "Disabled"}))
+
+
+# --- the ServiceMonitor
+
+
+def monitor_labels(given: Object) -> Object:
+    settings = replace(SETTINGS, service_monitor_labels=given)
+    found: Object = one(wishes(serves=[names.SERVICEMONITOR], settings=settings), names.SERVICEMONITOR)
+    labels: Object = found["metadata"]["labels"]
+    return labels
+
+
+def test_a_service_monitor_has_the_labels_by_which_a_prometheus_selects_it() -> None:
+    assert monitor_labels({"release": "prometheus"}) == {**monitor_labels({}), "release": "prometheus"}
+
+
+def test_they_replace_none_by_which_the_operator_knows_its_children() -> None:
+    own = monitor_labels({})
+    assert monitor_labels(dict.fromkeys(own, "another")) == own
 
 
 # --- the claim for pictures

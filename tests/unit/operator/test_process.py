@@ -15,7 +15,7 @@ from sd_operator.cache import Cache
 from sd_operator.metrics import Metrics
 from sd_operator.names import Key
 from sd_operator.reconciling import Dispatcher
-from sd_operator.settings import Settings, load
+from sd_operator.settings import Settings, load, parse_labels
 from sd_operator.workqueue import WorkQueue
 
 KEY = Key("SDInstance", "ns", "demo")
@@ -27,6 +27,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SDO_WATCH_NAMESPACE", "art")
     monkeypatch.setenv("SDO_KEY_FILE", "/key")
     monkeypatch.setenv("SDO_IMAGE_PULL_SECRETS", "mirror,other.example,mirror")
+    monkeypatch.setenv(
+        "SDO_SERVICE_MONITOR_LABELS", "release=prometheus, example.org/Team=,release=prometheus"
+    )
     found = load()
     assert (found.operator_image, found.runtime_image, found.watch_namespace) == (
         "operator:1",
@@ -34,9 +37,29 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "art",
     )
     assert found.image_pull_secrets == ("mirror", "other.example")
+    assert found.service_monitor_labels == {"release": "prometheus", "example.org/Team": ""}
     monkeypatch.setenv("SDO_WORKERS", "0")
     with pytest.raises(ValidationError):
         load()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("release", "'release' is no label such as release=prometheus"),
+        ("=prometheus", "'' is no key of a label"),
+        ("/release=prometheus", "'/release' is no key of a label"),
+        ("Example.org/team=art", "'Example.org/team' is no key of a label"),
+        (f"{'a' * 64}=prometheus", "is no key of a label"),
+        ("release=-", "release: '-' is no value of a label"),
+        (f"release={'a' * 64}", "is no value of a label"),
+        ("release=a,release=b", "release: it has two values, 'a' and 'b'"),
+    ],
+)
+def test_what_the_api_server_would_not_take_for_a_label_is_refused(given: str, words: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        parse_labels(given)
+    assert words in str(refused.value)
 
 
 def test_every_setting_says_what_it_does() -> None:

@@ -235,6 +235,20 @@ async def test_a_suspended_instance_tells_what_waits_to_go_and_what_is_wrong() -
     assert world.verdict(names.SDINSTANCE, "demo") == ("Stalled", "OptionRefused")
 
 
+async def test_other_labels_in_the_settings_reach_monitors_that_are_there_and_nothing_else() -> None:
+    world = a_world()
+    world.cluster.served = frozenset({names.SERVICEMONITOR})
+    world.restart(service_monitor_labels={"release": "prometheus"})
+    await world.settle()
+    own = world.cluster.one(names.SERVICEMONITOR, "demo")["metadata"]["labels"].copy()
+    assert own.pop("release") == "prometheus"
+    world.cluster.writes.clear()
+    world.restart(service_monitor_labels={"team": "art"})
+    await world.settle()
+    assert world.cluster.one(names.SERVICEMONITOR, "demo")["metadata"]["labels"] == {**own, "team": "art"}
+    assert world.cluster.writes == [("apply", "ServiceMonitor", "demo")]
+
+
 async def test_events_tell_of_transitions_only() -> None:
     world = a_world()
     await world.settle()

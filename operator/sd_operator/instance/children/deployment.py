@@ -48,11 +48,13 @@ STRATEGIES: dict[str, Object] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeSettings:
-    """What the operator's settings say about serving pods."""
+    """What the operator's settings say about serving pods, and what finds them."""
 
     image: str
     image_pull_policy: str
     image_pull_secrets: tuple[str, ...] = ()
+    #: Those by which a Prometheus selects its ServiceMonitors.
+    service_monitor_labels: Mapping[str, str] = field(default_factory=dict)
     gpu: GpuSettings = field(default_factory=GpuSettings)
     #: The namespace of the SDPlugins that every SDInstance may use; "": there is none.
     catalog_namespace: str = ""

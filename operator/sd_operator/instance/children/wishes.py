@@ -70,7 +70,7 @@ def wished(
         *_before_pods(instance, allocation, live_outputs_claim),
         deployment,
         build_service(instance),
-        *_after_pods(instance, serves),
+        *_after_pods(instance, serves, settings),
     ]
 
 
@@ -89,7 +89,9 @@ def _before_pods(
     return found
 
 
-def _after_pods(instance: SDInstance, serves: frozenset[names.Resource]) -> list[Object]:
+def _after_pods(
+    instance: SDInstance, serves: frozenset[names.Resource], settings: RuntimeSettings
+) -> list[Object]:
     several = instance.spec.replicas > 1
     monitored = names.SERVICEMONITOR in serves
     found = []
@@ -100,7 +102,7 @@ def _after_pods(instance: SDInstance, serves: frozenset[names.Resource]) -> list
     if several:
         found.append(build_disruption_budget(instance))
     if monitored:
-        found.append(build_service_monitor(instance))
+        found.append(build_service_monitor(instance, settings.service_monitor_labels))
     return found
 
 
