@@ -157,6 +157,15 @@ def test_flux_waits_for_the_operator_to_look(flux: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["SDInstance", "ModelBundle"])
+@pytest.mark.parametrize("form", [ready, stalled])
+def test_flux_takes_nothing_that_is_being_deleted_for_done(flux: Any, kind: str, form: Any) -> None:
+    """kstatus calls it Terminating; Flux does not ask it where there are expressions."""
+    going = an_object(kind, told(form(Reason.CHECKPOINT_LOADED, "")))
+    going["metadata"]["deletionTimestamp"] = now()
+    assert [each["status"] for each in flux(kind, [going])] == ["InProgress"]
+
+
+@pytest.mark.parametrize("kind", ["SDInstance", "ModelBundle"])
 def test_an_object_without_a_status_which_flux_cannot_judge_is_never_served(flux: Any, kind: str) -> None:
     bare = an_object(kind, {})
     del bare["status"]
