@@ -115,6 +115,14 @@ def test_a_suspended_instance_is_suspended_whatever_waits(judge: Any, verdict: V
     assert found == {"status": "Suspended", "message": "x"}
 
 
+def test_flux_has_no_word_for_suspended(flux: Any) -> None:
+    objects = [
+        yaml.safe_load(path.read_text())
+        for path in sorted((ARGOCD / "SDInstance/testdata").glob("suspended*"))
+    ]
+    assert [each["status"] for each in flux("SDInstance", objects)] == ["Failed", "Current"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_healthy_before_the_operator_looked_at_this_generation(judge: Any, kind: str) -> None:
     seen = an_object(kind, told(ready(Reason.CHECKPOINT_LOADED, "")))
