@@ -96,7 +96,9 @@ test-gpu: .venv ## What only a GPU can show, on a machine that has one; fails wi
 .PHONY: release
 # The images that it builds say the commit.
 release: export REVISION = $(shell git rev-parse HEAD)
-release: .venv images ## Everything that a release publishes, into build/release; refuses what is not committed, told and of one version
+release: .venv ## Everything that a release publishes, into build/release; refuses what is not committed, told and of one version
+	@$(PYTHON) -m hack.release --check
+	@images/build
 	@rm -rf build/sbom && images/sbom >/dev/null
 	@$(PYTHON) -m hack.release --sbom build/sbom
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from hack import manifests
+
 VERSION = r"\d+\.\d+\.\d+(?:-[0-9A-Za-z.]+)?"
 PACKAGES = (
     "operator/sd_operator/__init__.py",
@@ -43,6 +45,8 @@ def problems(root: pathlib.Path, *, allow_dirty: bool) -> list[str]:
         for where, said in versions(root)
         if said != version
     ]
+    # What is generated says the chart's version, so only of one that is right.
+    found = found or ungenerated(root)
     if notes(root, version) is None:
         found.append(f"CHANGELOG.md: no section '## {version} (YYYY-MM-DD)' with something in it")
     if not allow_dirty:
@@ -57,6 +61,17 @@ def problems(root: pathlib.Path, *, allow_dirty: bool) -> list[str]:
         if name == version and tree != output(root, "git", "rev-parse", "HEAD^{tree}"):
             found.append(f"hack/releases: {version} was released from tree {tree[:12]}: raise the version")
     return found
+
+
+def ungenerated(root: pathlib.Path) -> list[str]:
+    """What of the manifests is not the chart's, in sentences."""
+    try:
+        stale = list(manifests.stale(root))
+    except manifests.ManifestError as error:
+        return [str(error)]
+    return (
+        [f"not what the chart renders to: {', '.join(stale)} (make manifests writes them)"] if stale else []
+    )
 
 
 def uncommitted(root: pathlib.Path) -> list[str]:
@@ -76,6 +91,13 @@ def uncommitted(root: pathlib.Path) -> list[str]:
         )
         if names
     ]
+
+
+def unbilled(root: pathlib.Path, sbom: pathlib.Path) -> list[str]:
+    """Which images' bills of materials are not in the folder, in a sentence."""
+    wanted = map(bill_of, images(root, output(root, "hack/go-tool", "helm")))
+    missing = [name for name in wanted if not (sbom / name).is_file()]
+    return [f"--sbom {sbom}: no {', '.join(missing)} in it; images/sbom writes them"] if missing else []
 
 
 def version_of(root: pathlib.Path) -> str:
@@ -109,14 +131,27 @@ def released(root: pathlib.Path) -> list[tuple[str, str]]:
 
 
 def notes(root: pathlib.Path, version: str) -> str | None:
-    """The version's section of the changelog, None where there is none or an empty one."""
+    """The version's section of the changelog, None where there is none or an empty one.
+
+    Beside it lie none of the files that its links lead to: of those the names are left.
+    """
     pattern = rf"^## {re.escape(version)} \(\d{{4}}-\d\d-\d\d\)\n(.*?)(?=^## |\Z)"
     found = re.search(pattern, (root / "CHANGELOG.md").read_text(), re.M | re.S)
-    return found[1].strip() + "\n" if found and found[1].strip() else None
+    if not found or not found[1].strip():
+        return None
+    return re.sub(r"\[([^]]*)\]\((?!https?:)([^)]*)\)", _unlinked, found[1].strip()) + "\n"
+
+
+def _unlinked(link: re.Match[str]) -> str:
+    text, target = link[1], link[2]
+    return f"`{target}`" if text.strip("`") == target else f"{text} (`{target}`)"
 
 
 def make(root: pathlib.Path, folder: pathlib.Path, *, sbom: pathlib.Path | None = None) -> None:
-    """Everything of the release, in a folder that is made anew; `sbom` holds what images/sbom wrote."""
+    """Everything of the release, in a folder that is made anew; `sbom` holds what images/sbom wrote.
+
+    Of that only the bills of the release's images go in: images/sbom writes of the demo's, too.
+    """
     version = version_of(root)
     moment = int(output(root, "git", "log", "-1", "--format=%ct"))
     helm = output(root, "hack/go-tool", "helm")
@@ -131,10 +166,13 @@ def make(root: pathlib.Path, folder: pathlib.Path, *, sbom: pathlib.Path | None 
     shutil.copy(root / "kustomize/crds/crds.yaml", folder / "crds.yaml")
     shutil.copy(root / "examples/gitops/argocd/argocd-cm.yaml", folder / "argocd-cm.yaml")
     (folder / "install.yaml").write_text(output(root, kustomize, "build", "kustomize/base") + "\n")
-    (folder / "images.txt").write_text("\n".join(images(root, helm)) + "\n")
+    listed = images(root, helm)
+    (folder / "images.txt").write_text("\n".join(listed) + "\n")
     (folder / "NOTES.md").write_text(f"# {version}\n\n{notes(root, version)}")
     if sbom is not None:
-        shutil.copytree(sbom, folder / "sbom")
+        (folder / "sbom").mkdir()
+        for bill in map(bill_of, listed):
+            shutil.copy(sbom / bill, folder / "sbom" / bill)
     sums = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n"
         for path in sorted(folder.rglob("*"))
@@ -180,6 +218,11 @@ def images(root: pathlib.Path, helm: str) -> list[str]:
     return sorted(found)
 
 
+def bill_of(image: str) -> str:
+    """The name of the file that images/sbom writes of an image."""
+    return re.split("[:@]", image.rpartition("/")[2])[0] + ".cdx.json"
+
+
 def images_in(value: Any) -> Iterator[str]:
     """The images in a rendered object."""
     if isinstance(value, dict):
@@ -200,20 +243,19 @@ def main() -> int:
     parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parents[1])
     parser.add_argument("--output", type=pathlib.Path, help="default: build/release")
     parser.add_argument("--sbom", type=pathlib.Path, help="folder of the images' bills of materials to add")
+    parser.add_argument(
+        "--check", action="store_true", help="make nothing; fail where no release can be made"
+    )
     parser.add_argument("--allow-dirty", action="store_true", help="for trying it: take the tree as it is")
     arguments = parser.parse_args()
     root = arguments.root.resolve()
     found = problems(root, allow_dirty=arguments.allow_dirty)
+    if arguments.sbom is not None:
+        found += unbilled(root, arguments.sbom)
     for problem in found:
         print(f"hack/release: {problem}", file=sys.stderr)
-    if arguments.sbom is not None and not any(arguments.sbom.glob("*.cdx.json")):
-        found.append("sbom")
-        print(
-            f"hack/release: --sbom {arguments.sbom}: no *.cdx.json in it; images/sbom writes them",
-            file=sys.stderr,
-        )
-    if found:
-        return 1
+    if found or arguments.check:
+        return int(bool(found))
     folder = (arguments.output or root / "build/release").resolve()
     make(root, folder, sbom=arguments.sbom)
     print(folder)

@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ PARTS = (
     "hack/releases",
     "hack/go-tool",
     "hack/go-module",
-    "examples/gitops/argocd/argocd-cm.yaml",
+    "examples/gitops/argocd",
     *release.PACKAGES,
 )
 VERSION = release.version_of(ROOT)
@@ -141,11 +142,54 @@ def _check_manifests(folder: pathlib.Path) -> None:
     assert {f"ghcr.io/sd-operator/{name}:{VERSION}" for name in wanted} <= set(images)
 
 
-def test_bills_of_materials_go_in_and_are_summed(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+#: As images/sbom writes them: of the demo's hub, which no release lists, too.
+IMAGES = ("operator", "runtime", "plugin-basic", "plugin-openpose", "plugin-aux", "plugin-upscale")
+
+
+@pytest.fixture
+def sbom(tmp_path: pathlib.Path) -> pathlib.Path:
     (tmp_path / "sbom").mkdir()
-    (tmp_path / "sbom/operator.cdx.json").write_text("{}")
-    release.make(tree, tmp_path / "out", sbom=tmp_path / "sbom")
-    assert "  sbom/operator.cdx.json\n" in (tmp_path / "out/SHA256SUMS").read_text()
+    for name in (*IMAGES, "demo-hub"):
+        (tmp_path / f"sbom/{name}.cdx.json").write_text("{}")
+    return tmp_path / "sbom"
+
+
+def test_bills_of_materials_of_what_is_listed_go_in_and_are_summed(
+    tree: pathlib.Path, tmp_path: pathlib.Path, sbom: pathlib.Path
+) -> None:
+    release.make(tree, tmp_path / "out", sbom=sbom)
+    sums = (tmp_path / "out/SHA256SUMS").read_text()
+    assert "  sbom/operator.cdx.json\n" in sums
+    listed = (tmp_path / "out/images.txt").read_text().split()
+    there = sorted(path.name for path in (tmp_path / "out/sbom").iterdir())
+    assert there == sorted(f"{image.rpartition('/')[2].rpartition(':')[0]}.cdx.json" for image in listed)
+
+
+def test_no_release_lacks_a_bill_of_materials(
+    tree: pathlib.Path, tmp_path: pathlib.Path, sbom: pathlib.Path
+) -> None:
+    (sbom / "runtime.cdx.json").unlink()
+    (sbom / "plugin-aux.cdx.json").unlink()
+    done = released(tree, tmp_path / "out", "--sbom", str(sbom))
+    assert done.returncode == 1
+    said = f"--sbom {sbom}: no plugin-aux.cdx.json, runtime.cdx.json in it; images/sbom writes them"
+    assert done.stderr == f"hack/release: {said}\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("- A page ([docs/page.md](docs/page.md)).", "- A page (`docs/page.md`)."),
+        ("- [`docs/page.md`](docs/page.md) tells.", "- `docs/page.md` tells."),
+        ("- [how to\n  upgrade](docs/a.md#b)", "- how to\n  upgrade (`docs/a.md#b`)"),
+        ("- [theirs](https://example.org/a)", "- [theirs](https://example.org/a)"),
+        ("- `(a|b)`, [0, 1] and (2)", "- `(a|b)`, [0, 1] and (2)"),
+    ],
+)
+def test_notes_have_no_link_that_leads_nowhere(tmp_path: pathlib.Path, written: str, told: str) -> None:
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## 1.2.3 (2026-01-02)\n\n{written}\n")
+    assert release.notes(tmp_path, "1.2.3") == f"{told}\n"
 
 
 def test_a_packed_chart_is_the_chart(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -182,6 +226,11 @@ def test_the_charts_go_through_an_oci_registry(
         assert (tmp_path / packed.name).read_bytes() == packed.read_bytes()
 
 
+def released(root: pathlib.Path, folder: pathlib.Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hack.release", "--root", str(root), "--output", str(folder), *more]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def edit(root: pathlib.Path, name: str, old: str, new: str) -> None:
     text = (root / name).read_text()
     assert old in text
@@ -210,6 +259,18 @@ def chart_of_another_version(root: pathlib.Path) -> None:
 
 def package_of_another_version(root: pathlib.Path) -> None:
     edit(root, release.PACKAGES[0], VERSION, "9.9.9")
+    commit(root)
+
+
+def manifests_of_the_version_before(root: pathlib.Path) -> None:
+    """As after hack/version, without what is generated from it."""
+    for name in ("kustomize/base/operator.yaml", "kustomize/overlays/namespaced/operator.yaml"):
+        edit(root, name, f"app.kubernetes.io/version: {VERSION}", "app.kubernetes.io/version: 0.0.9")
+    commit(root)
+
+
+def image_of_another_version(root: pathlib.Path) -> None:
+    edit(root, "kustomize/base/operator.yaml", f"operator:{VERSION}", "operator:9.9.9")
     commit(root)
 
 
@@ -254,6 +315,12 @@ def released_before(root: pathlib.Path) -> None:
             package_of_another_version,
             f"{release.PACKAGES[0]}: version 9.9.9, but pyproject.toml says {VERSION}",
         ),
+        (
+            manifests_of_the_version_before,
+            "not what the chart renders to: kustomize/base/operator.yaml, "
+            "kustomize/overlays/namespaced/operator.yaml (make manifests writes them)",
+        ),
+        (image_of_another_version, "not what the chart renders to: kustomize/base/operator.yaml (make"),
         (no_section, f"CHANGELOG.md: no section '## {VERSION} (YYYY-MM-DD)'"),
         (empty_section, f"CHANGELOG.md: no section '## {VERSION} (YYYY-MM-DD)'"),
         (tagged_elsewhere, f"tag v{VERSION} is there already, on another commit"),
@@ -263,11 +330,26 @@ def released_before(root: pathlib.Path) -> None:
 )
 def test_a_release_is_refused(tree: pathlib.Path, tmp_path: pathlib.Path, spoil: Any, words: str) -> None:
     spoil(tree)
-    command = [sys.executable, "-m", "hack.release", "--root", str(tree), "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    for more in ((), ("--check",)):
+        done = released(tree, tmp_path / "out", *more)
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+
+
+def test_of_a_chart_that_does_not_render_nothing_is_made(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tree / "charts/sd-operator/templates/more.yaml").write_text('{{ fail "nobody knows" }}')
+    commit(tree)
+    done = released(tree, tmp_path / "out", "--check")
     assert done.returncode == 1
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("hack/release: charts/sd-operator does not render")
+    assert "nobody knows" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_look_makes_nothing(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    done = released(tree, tmp_path / "out", "--check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not (tmp_path / "out").exists()
 
 
@@ -291,13 +373,14 @@ def test_what_is_ignored_elsewhere_does_not_hinder_a_release(tree: pathlib.Path)
     assert release.problems(tree, allow_dirty=False) == []
 
 
-def test_its_images_say_the_commit(tmp_path: pathlib.Path) -> None:
-    """`make release` builds them; whatever else builds images leaves the revision empty."""
+@pytest.fixture
+def recipes(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The Makefile in a repository of its own, where what it starts only says so in a file."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name, does in {
         "images/build": 'echo "$REVISION" >>revisions',
         "images/sbom": ":",
-        ".venv/bin/python": ":",
+        ".venv/bin/python": "[ ! -e refused ]",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
@@ -307,10 +390,36 @@ def test_its_images_say_the_commit(tmp_path: pathlib.Path) -> None:
     os.utime(tmp_path / "requirements/dev.txt", (0, 0))
     git(tmp_path, "init", "-q", "-b", "main")
     commit(tmp_path)
+    return tmp_path
+
+
+def make(target: str, root: pathlib.Path) -> int:
+    command = ["make", "-s", target]
+    return subprocess.run(command, cwd=root, env=OUTSIDE_OF_MAKE, capture_output=True, check=False).returncode
+
+
+def test_its_images_say_the_commit(recipes: pathlib.Path) -> None:
+    """`make release` builds them; whatever else builds images leaves the revision empty."""
     for target in ("release", "images"):
-        subprocess.run(["make", "-s", target], cwd=tmp_path, env=OUTSIDE_OF_MAKE, check=True)
-    told = (tmp_path / "revisions").read_text().splitlines()
-    assert told == [git(tmp_path, "rev-parse", "HEAD"), ""]
+        assert make(target, recipes) == 0
+    told = (recipes / "revisions").read_text().splitlines()
+    assert told == [git(recipes, "rev-parse", "HEAD"), ""]
+
+
+def test_what_is_refused_builds_no_images(recipes: pathlib.Path) -> None:
+    (recipes / "refused").touch()
+    assert make("release", recipes) != 0
+    assert not (recipes / "revisions").exists()
+
+
+def test_whoever_sets_the_version_is_told_to_generate_from_it() -> None:
+    steps = re.split(
+        r"^\d+\. ", (ROOT / "CONTRIBUTING.md").read_text().partition("## A release")[2], flags=re.M
+    )
+    # `$(hack/version)` only reads it.
+    setting = [step for step in steps if re.search(r"(?<!\$\()hack/version", step)]
+    assert len(setting) == 2
+    assert all("make charts manifests docs" in step for step in setting)
 
 
 def test_the_repository_says_one_version_everywhere() -> None:

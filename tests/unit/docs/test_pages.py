@@ -71,6 +71,24 @@ def test_a_translation_has_the_parts_of_the_original(page: str) -> None:
     assert levels(translated) == levels(ROOT / f"{page}.md")
 
 
+@pytest.mark.parametrize(
+    "page", ["README.md", "README.zh.md", "docs/quickstart.md", "docs/zh/quickstart.md", "docs/gitops.md"]
+)
+def test_a_page_that_installs_says_the_oldest_kubernetes(page: str) -> None:
+    line = re.search(r"^versions=\(v(\d+\.\d+)", (ROOT / "hack/kubernetes-schemas").read_text(), re.MULTILINE)
+    assert line is not None
+    assert f"Kubernetes {line[1]} or later" in (ROOT / "charts/sd-operator/README.md").read_text()
+    assert re.search(rf"Kubernetes {line[1]} (or later|或更新)", (ROOT / page).read_text())
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_folder_of_plugins_is_made_before_anything_is_started_with_it(page: str) -> None:
+    (item,) = [part for part in (ROOT / page).read_text().split("\n- ") if "--plugin-dir" in part]
+    (folder,) = re.findall(r"--plugin-dir (\S+?)`", item)
+    made, served = item.index(f"mkdir -p {folder}`"), item.index("sd-plugin serve")
+    assert made < served and f"SD_PLUGIN_SOCKET={folder}/" in item
+
+
 def test_images_in_the_docs_are_of_this_version() -> None:
     for page in [*PAGES, *(ROOT / "examples").glob("*.yaml")]:
         if page.name == "CHANGELOG.md":

@@ -23,3 +23,10 @@ def documents() -> Iterator[tuple[Path, Manifest]]:
 def of_kind(kind: str) -> dict[str, Manifest]:
     """The specs of a kind by the objects' names."""
     return {each["metadata"]["name"]: each["spec"] for _, each in documents() if each["kind"] == kind}
+
+
+def environment(objects: list[Manifest]) -> dict[str, Any]:
+    """What the operator is told: text, or where it is read from."""
+    (operator,) = [each for each in objects if each["kind"] == "Deployment"]
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}

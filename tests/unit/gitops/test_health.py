@@ -115,6 +115,14 @@ def test_a_suspended_instance_is_suspended_whatever_waits(judge: Any, verdict: V
     assert found == {"status": "Suspended", "message": "x"}
 
 
+def test_flux_has_no_word_for_suspended(flux: Any) -> None:
+    objects = [
+        yaml.safe_load(path.read_text())
+        for path in sorted((ARGOCD / "SDInstance/testdata").glob("suspended*"))
+    ]
+    assert [each["status"] for each in flux("SDInstance", objects)] == ["Failed", "Current"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_healthy_before_the_operator_looked_at_this_generation(judge: Any, kind: str) -> None:
     seen = an_object(kind, told(ready(Reason.CHECKPOINT_LOADED, "")))
@@ -154,6 +162,15 @@ def test_flux_waits_for_the_operator_to_look(flux: Any, kind: str) -> None:
     edited = an_object(kind, seen["status"], generation=3)
     objects = [edited, an_object(kind, {"observedGeneration": -1}), an_object(kind, {})]
     assert [each["status"] for each in flux(kind, objects)] == ["InProgress"] * 3
+
+
+@pytest.mark.parametrize("kind", ["SDInstance", "ModelBundle"])
+@pytest.mark.parametrize("form", [ready, stalled])
+def test_flux_takes_nothing_that_is_being_deleted_for_done(flux: Any, kind: str, form: Any) -> None:
+    """kstatus calls it Terminating; Flux does not ask it where there are expressions."""
+    going = an_object(kind, told(form(Reason.CHECKPOINT_LOADED, "")))
+    going["metadata"]["deletionTimestamp"] = now()
+    assert [each["status"] for each in flux(kind, [going])] == ["InProgress"]
 
 
 @pytest.mark.parametrize("kind", ["SDInstance", "ModelBundle"])

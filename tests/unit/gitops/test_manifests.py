@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from hack import manifests, release
-from tests.unit.gitops.gitops_objects import GITOPS, ROOT, documents
+from tests.unit.gitops.gitops_objects import GITOPS, ROOT, documents, environment
 
 #: Who reads our objects, and where its own definitions of them are.
 READERS = {
@@ -133,13 +133,6 @@ def put(tmp_path: Path) -> Callable[[str], list[Manifest]]:
         return list(yaml.safe_load_all(release.output(ROOT, kustomize, "build", tmp_path)))
 
     return objects
-
-
-def environment(objects: list[Manifest]) -> dict[str, Any]:
-    """What the operator is told: text, or where it is read from."""
-    (operator,) = [each for each in objects if each["kind"] == "Deployment"]
-    (container,) = operator["spec"]["template"]["spec"]["containers"]
-    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
 
 
 OWN_NAMESPACE = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
