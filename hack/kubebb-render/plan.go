@@ -11,24 +11,65 @@ import (
 	"path/filepath"
 
 	"helm.sh/helm/v3/pkg/cli/values"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	strictjson "sigs.k8s.io/json"
 	kustomize "sigs.k8s.io/kustomize/api/types"
 )
 
 const defaultValuesKey = "values.yaml"
 
+// A Subscription is read as the plan that it writes.
 type componentPlan struct {
-	Kind     string `json:"kind"`
-	Metadata struct {
-		Namespace string `json:"namespace"`
-	} `json:"metadata"`
-	Spec struct {
-		Name                     string   `json:"name"`
-		Override                 override `json:"override"`
-		DisableHooks             bool     `json:"disableHooks"`
-		DisableOpenAPIValidation bool     `json:"disableOpenAPIValidation"`
-		SkipCRDs                 bool     `json:"skipCRDs"`
-	} `json:"spec"`
+	Namespace string
+	Spec      installation
+}
+
+// resource has every field that the API has, so that another is a mistake.
+type resource[Spec any] struct {
+	metav1.TypeMeta
+	Metadata metav1.ObjectMeta `json:"metadata"`
+	Spec     Spec              `json:"spec"`
+	Status   json.RawMessage   `json:"status"`
+}
+
+type planSpec struct {
+	installation
+	Version  string `json:"version"`
+	Approved bool   `json:"approved"`
+}
+
+type subscriptionSpec struct {
+	installation
+	Repository                 corev1.ObjectReference `json:"repository"`
+	ComponentPlanInstallMethod string                 `json:"componentPlanInstallMethod"`
+	Schedule                   string                 `json:"schedule"`
+}
+
+type installation struct {
+	Name                     string   `json:"name"`
+	Override                 override `json:"override"`
+	DisableHooks             bool     `json:"disableHooks"`
+	DisableOpenAPIValidation bool     `json:"disableOpenAPIValidation"`
+	SkipCRDs                 bool     `json:"skipCRDs"`
+
+	// What follows changes nothing of what is rendered.
+	Component        corev1.ObjectReference `json:"component"`
+	Description      string                 `json:"description"`
+	Creator          string                 `json:"creator"`
+	TimeoutSeconds   int                    `json:"timeoutSeconds"`
+	HistoryMax       int                    `json:"historyMax"`
+	MaxRetry         *int64                 `json:"maxRetry"`
+	Force            bool                   `json:"force"`
+	Wait             bool                   `json:"wait"`
+	WaitForJobs      bool                   `json:"waitForJobs"`
+	DependencyUpdate bool                   `json:"dependencyUpdate"`
+	Atomic           bool                   `json:"atomic"`
+	EnableDNS        bool                   `json:"enableDNS"`
+	CleanupOnFail    bool                   `json:"cleanupOnFail"`
+	KeepHistory      bool                   `json:"keepHistory"`
+	RecreatePods     bool                   `json:"recreatePods"`
 }
 
 type override struct {
@@ -39,11 +80,12 @@ type override struct {
 	Images     []kustomize.Image `json:"images"`
 }
 
-// valuesReference has a targetPath too, in kubebb's API: nothing reads it there.
 type valuesReference struct {
 	Kind      string `json:"kind"`
 	Name      string `json:"name"`
 	ValuesKey string `json:"valuesKey"`
+	// In kubebb's API, and read by nothing there.
+	TargetPath string `json:"targetPath"`
 }
 
 type imageOverride struct {
@@ -70,19 +112,13 @@ func readPlan(planPath, morePath string) (*componentPlan, *surroundings, error) 
 	if len(objects) != 1 {
 		return nil, nil, fmt.Errorf("%s: has %d objects, not one ComponentPlan or Subscription", planPath, len(objects))
 	}
-	var plan componentPlan
-	if err := json.Unmarshal(objects[0], &plan); err != nil {
+	plan, err := decodePlan(objects[0])
+	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", planPath, err)
-	}
-	if plan.Kind != "ComponentPlan" && plan.Kind != "Subscription" {
-		return nil, nil, fmt.Errorf("%s: kind is %q, not ComponentPlan or Subscription", planPath, plan.Kind)
-	}
-	if plan.Spec.Name == "" || plan.Metadata.Namespace == "" {
-		return nil, nil, fmt.Errorf("%s: spec.name (the release) and metadata.namespace are needed", planPath)
 	}
 	more := &surroundings{data: map[valuesReference][]byte{}}
 	if morePath == "" {
-		return &plan, more, nil
+		return plan, more, nil
 	}
 	objects, err = readObjects(morePath)
 	for _, object := range objects {
@@ -90,7 +126,46 @@ func readPlan(planPath, morePath string) (*componentPlan, *surroundings, error) 
 			return nil, nil, fmt.Errorf("%s: %w", morePath, err)
 		}
 	}
-	return &plan, more, err
+	return plan, more, err
+}
+
+// decodePlan refuses what the API server refuses when it is asked to be strict, as kubectl asks it.
+func decodePlan(raw json.RawMessage) (*componentPlan, error) {
+	var head metav1.TypeMeta
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return nil, err
+	}
+	var plan componentPlan
+	var err error
+	switch head.Kind {
+	case "ComponentPlan":
+		var read resource[planSpec]
+		err = decodeStrictly(raw, &read)
+		plan = componentPlan{read.Metadata.Namespace, read.Spec.installation}
+	case "Subscription":
+		var read resource[subscriptionSpec]
+		err = decodeStrictly(raw, &read)
+		plan = componentPlan{read.Metadata.Namespace, read.Spec.installation}
+	default:
+		return nil, fmt.Errorf("kind is %q, not ComponentPlan or Subscription", head.Kind)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if plan.Spec.Name == "" || plan.Namespace == "" {
+		return nil, errors.New("spec.name (the release) and metadata.namespace are needed")
+	}
+	for i, image := range plan.Spec.Override.Images {
+		if image.Name == "" {
+			return nil, fmt.Errorf("spec.override.images[%d].name is needed", i)
+		}
+	}
+	return &plan, nil
+}
+
+func decodeStrictly(raw json.RawMessage, into any) error {
+	strict, err := strictjson.UnmarshalStrict(raw, into, strictjson.DisallowUnknownFields)
+	return errors.Join(err, errors.Join(strict...))
 }
 
 func readObjects(path string) ([]json.RawMessage, error) {
@@ -145,10 +220,10 @@ func (s *surroundings) add(raw json.RawMessage) error {
 		return fmt.Errorf("kind %q is none of Repository, ConfigMap and Secret", object.Kind)
 	}
 	for key, content := range encoded {
-		s.data[valuesReference{object.Kind, object.Metadata.Name, key}] = content
+		s.data[valuesReference{Kind: object.Kind, Name: object.Metadata.Name, ValuesKey: key}] = content
 	}
 	for key, content := range texts {
-		s.data[valuesReference{object.Kind, object.Metadata.Name, key}] = []byte(content)
+		s.data[valuesReference{Kind: object.Kind, Name: object.Metadata.Name, ValuesKey: key}] = []byte(content)
 	}
 	return err
 }
@@ -166,6 +241,7 @@ func (p *componentPlan) valuesOptions(more *surroundings, folder string) (*value
 		if reference.ValuesKey == "" {
 			reference.ValuesKey = defaultValuesKey
 		}
+		reference.TargetPath = ""
 		content := more.data[reference]
 		if len(content) == 0 {
 			return nil, fmt.Errorf("override.valuesFrom: no %s %s with data at the key %s",

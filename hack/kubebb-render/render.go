@@ -52,7 +52,7 @@ func renderPlan(chartPath, planPath, morePath string) (*rendered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", planPath, err)
 	}
-	install := newInstall(plan.Spec.Name, plan.Metadata.Namespace)
+	install := newInstall(plan.Spec.Name, plan.Namespace)
 	install.DisableHooks = plan.Spec.DisableHooks
 	install.DisableOpenAPIValidation = plan.Spec.DisableOpenAPIValidation
 	install.SkipCRDs = plan.Spec.SkipCRDs

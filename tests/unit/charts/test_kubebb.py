@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -77,6 +78,71 @@ def test_a_value_that_the_schema_refuses_is_refused_by_name(tmp_path: Path) -> N
     done = kubebb_render.run("plan", ROOT / "charts" / "sd-plugin-basic", plan)
     assert done.returncode == 1
     assert "imagee" in done.stderr
+
+
+def misspelt(plan: Object, old: str, new: str) -> Object:
+    spec = plan["spec"]
+    return {**plan, "spec": {new if key == old else key: value for key, value in spec.items()}}
+
+
+@pytest.mark.parametrize("kind", ["componentplan", "subscription"])
+@pytest.mark.parametrize(
+    ("old", "new"), [("override", "overide"), ("override", "Override"), ("name", "releaseName")]
+)
+def test_a_field_that_the_api_does_not_have_is_refused_by_name(
+    kind: str, old: str, new: str, tmp_path: Path
+) -> None:
+    right = yaml.safe_load((EXAMPLES / "sd-plugin-basic" / f"{kind}.yaml").read_text())
+    right["spec"].setdefault("override", {"values": {}})
+    path = tmp_path / "plan.yaml"
+    for plan, code in ((right, 0), (misspelt(right, old, new), 1)):
+        path.write_text(yaml.safe_dump(plan))
+        done = kubebb_render.run("plan", ROOT / "charts" / "sd-plugin-basic", path)
+        assert done.returncode == code, done.stderr
+    assert f'unknown field "spec.{new}"' in done.stderr
+
+
+def test_fields_of_a_subscription_are_none_of_a_plan(tmp_path: Path) -> None:
+    plan = kubebb_render.a_plan(tmp_path)
+    plan.write_text(plan.read_text().replace("spec:\n", "spec:\n  schedule: 0 3 * * 0\n"))
+    done = kubebb_render.run("plan", ROOT / "charts" / "sd-plugin-basic", plan)
+    assert (done.returncode, 'unknown field "spec.schedule"' in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"images": [{}]}, "spec.override.images[0].name is needed"),
+        ({"images": [{"name": "a", "tag": "b"}]}, 'unknown field "spec.override.images[0].tag"'),
+        ({"valuesFrom": [{"kind": "Secret", "nme": "b"}]}, 'unknown field "spec.override.valuesFrom[0].nme"'),
+        ({"setString": ["a=b"]}, 'unknown field "spec.override.setString"'),
+    ],
+)
+def test_so_is_one_of_an_override(override: Object, words: str, tmp_path: Path) -> None:
+    plan = kubebb_render.a_plan(tmp_path, **override)
+    done = kubebb_render.run("plan", ROOT / "charts" / "sd-plugin-basic", plan)
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+def test_every_field_of_the_api_is_known(tmp_path: Path) -> None:
+    definitions = json.loads((Path(__file__).parent / "kubebb_api.json").read_text())["definitions"]
+    examples: Object = {"component": {"name": "c", "namespace": "ns"}, "override": {}, "name": "basic"}
+    examples |= {"repository": {"name": "r", "namespace": "ns"}}
+    for kind in ("ComponentPlan", "Subscription"):
+        spec = {}
+        for field, schema in definitions[kind]["properties"]["spec"]["properties"].items():
+            reference = schema.get("$ref", "")
+            plain = {"config/flag": False, "config/count": 1}.get(
+                reference.removeprefix("#/definitions/"), "x"
+            )
+            spec[field] = examples.get(field, plain)
+        path = tmp_path / f"{kind}.yaml"
+        metadata = {"name": "basic", "namespace": "ns", "labels": {"a": "b"}, "annotations": {"a": "b"}}
+        path.write_text(
+            yaml.safe_dump({"kind": kind, "metadata": metadata, "spec": spec, "status": {"x": 1}})
+        )
+        assert kubebb_render.told("plan", ROOT / "charts" / "sd-plugin-basic", path)["manifest"]
 
 
 def test_the_later_and_the_closer_value_wins(tmp_path: Path) -> None:
