@@ -72,20 +72,20 @@ check: .venv ## Format, lint, types, layers, generated files
 	@$(PYTHON) -m docs.generate --check
 unit: .venv ## Unit tests (minutes)
 	@# Without places within lines: to find them, tracebacks parse source, which Python before 3.11.8 cannot in two threads.
-	@OMP_NUM_THREADS=2 PYTHONNODEBUGRANGES=1 $(PYTHON) -m pytest tests/unit
+	@OMP_NUM_THREADS=1 PYTHONNODEBUGRANGES=1 $(PYTHON) -m pytest tests/unit -n 2 --dist loadfile
 demo-test: .venv ## The demo's models do what their cards say, and every step that makes them still runs (minutes)
 	@$(PYTHON) -m pytest tests/demo
 localkube-unit: ## Unit tests of the local cluster's Go code
 	@hack/localkube/build --test
 e2e: .venv install ## End-to-end tests on the cluster, with the operator installed
-	@$(PYTHON) -m pytest tests/e2e -m e2e
+	@$(PYTHON) -m pytest tests/e2e -m "e2e and not long"
 test: check unit demo-test localkube-unit e2e ## Everything above: what CI runs
 
-test-soak: .venv ## What takes longer: the local cluster's life, an operator at rest, killed, lied to; fetches that go wrong; the runtime fuzzed and crowded; fuzzing of headers (about 2 hours)
+test-soak: .venv ## What takes longer: all end-to-end tests; the local cluster's life, an operator at rest, killed, lied to; fetches that go wrong; the runtime fuzzed and crowded; fuzzing of headers (about 3 hours)
 	@hack/cluster down
 	@hack/localkube/test
 	@hack/install
-	@E2E_REST_SECONDS=300 $(PYTHON) -m pytest tests/e2e/test_at_rest.py -m e2e -s
+	@E2E_REST_SECONDS=300 $(PYTHON) -m pytest tests/e2e -m e2e -s
 	@$(PYTHON) -m pytest tests/soak -m soak -s
 
 .PHONY: test-gpu

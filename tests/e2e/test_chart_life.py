@@ -149,8 +149,7 @@ def test_the_objects_and_the_volume_are_the_same_throughout(life: Life) -> None:
 
 
 def test_no_spec_was_written(life: Life) -> None:
-    specs = {json.dumps(seen.instance["spec"], sort_keys=True) for seen in life.steps.values()}
-    assert len(specs) == 1
+    """Each operator's definitions show defaults of their own; what is stored has one generation."""
     assert {seen.instance["metadata"]["generation"] for seen in life.steps.values()} == {1}
 
 

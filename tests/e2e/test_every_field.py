@@ -14,6 +14,8 @@ from shapes import API, HUB_FILE, bundle, secret
 
 from tests.unit.operator.instance_fields import CHANGES, ONLY_NEW, ONLY_UP
 
+pytestmark = pytest.mark.long
+
 #: The operator's own namespace.
 CATALOG = "sd-operator"
 KINDS = (

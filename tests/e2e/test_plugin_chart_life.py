@@ -72,6 +72,7 @@ def release(kube: Kube, cluster: Cluster, tmp_path: pathlib.Path) -> Iterator[Re
         found.uninstall()
 
 
+@pytest.mark.long
 def test_an_instance_serves_while_its_plugin_changes_goes_and_comes(
     kube: Kube, cluster: Cluster, release: Release
 ) -> None:

@@ -111,6 +111,7 @@ def test_scaled_down_to_one_it_has_no_use_for_some_children(kube: Kube) -> None:
     )
 
 
+@pytest.mark.long
 def test_other_peoples_objects_are_not_taken_over(kube: Kube) -> None:
     metadata = {"name": "mine-runtime", "labels": {"team": "art"}}
     kube.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})

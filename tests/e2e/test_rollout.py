@@ -4,6 +4,7 @@ import threading
 import time
 import urllib.error
 
+import pytest
 from cluster import Kube
 from load import Load
 from shapes import ask, bundle, call, instance, secret, serve
@@ -59,6 +60,7 @@ def test_an_image_that_cannot_be_pulled_leaves_the_old_pod_serving_and_is_named(
     assert uids(kube) == before
 
 
+@pytest.mark.long
 def test_a_pod_that_cannot_load_leaves_the_old_pod_serving_and_says_why(kube: Kube) -> None:
     """On a GPU that is not there the new pod's process says so."""
     before = uids(kube)
@@ -74,6 +76,7 @@ def test_a_pod_that_cannot_load_leaves_the_old_pod_serving_and_says_why(kube: Ku
     assert uids(kube) == before
 
 
+@pytest.mark.long
 def test_drain_finishes_what_was_accepted_and_refuses_the_rest_with_503(kube: Kube) -> None:
     patch(kube, '{"rollout": {"strategy": "Drain"}}')
     kube.wait_condition("sdinstance", "shapes", "Ready", seconds=240)
@@ -113,6 +116,7 @@ def test_drain_finishes_what_was_accepted_and_refuses_the_rest_with_503(kube: Ku
         call(url, "/sdapi/v1/txt2img", ask(PROMPT, steps=1))
 
 
+@pytest.mark.long
 def test_recreate_ends_the_old_pod_before_the_new_one(kube: Kube) -> None:
     kube.apply(bundle(), secret(), instance("anew", rollout={"strategy": "Recreate"}))
     kube.wait_condition("sdinstance", "anew", "Ready", seconds=240)

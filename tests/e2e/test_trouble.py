@@ -89,6 +89,7 @@ def test_a_quota_is_named(kube: Kube) -> None:
     kube.run("delete", "sdinstance/quota")
 
 
+@pytest.mark.long
 def test_events_tell_of_transitions_only(kube: Kube) -> None:
     kube.apply(instance("told"))
     kube.wait_condition("sdinstance", "told", "Ready", seconds=240)
