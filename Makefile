@@ -72,7 +72,7 @@ check: .venv ## Format, lint, types, layers, generated files
 	@$(PYTHON) -m docs.generate --check
 unit: .venv ## Unit tests (minutes)
 	@# Without places within lines: to find them, tracebacks parse source, which Python before 3.11.8 cannot in two threads.
-	@OMP_NUM_THREADS=1 PYTHONNODEBUGRANGES=1 $(PYTHON) -m pytest tests/unit -n 2 --dist loadfile
+	@OMP_NUM_THREADS=2 PYTHONNODEBUGRANGES=1 $(PYTHON) -m pytest tests/unit -n 2 --dist loadfile
 demo-test: .venv ## The demo's models do what their cards say, and every step that makes them still runs (minutes)
 	@$(PYTHON) -m pytest tests/demo
 localkube-unit: ## Unit tests of the local cluster's Go code

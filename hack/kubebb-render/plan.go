@@ -18,7 +18,10 @@ import (
 	kustomize "sigs.k8s.io/kustomize/api/types"
 )
 
-const defaultValuesKey = "values.yaml"
+const (
+	apiVersion       = "core.kubebb.k8s.com.cn/v1alpha1"
+	defaultValuesKey = "values.yaml"
+)
 
 // A Subscription is read as the plan that it writes.
 type componentPlan struct {
@@ -129,11 +132,14 @@ func readPlan(planPath, morePath string) (*componentPlan, *surroundings, error) 
 	return plan, more, err
 }
 
-// decodePlan refuses what the API server refuses when it is asked to be strict, as kubectl asks it.
+// decodePlan refuses fields that the API does not have, as the API server does when kubectl asks it to be strict.
 func decodePlan(raw json.RawMessage) (*componentPlan, error) {
 	var head metav1.TypeMeta
 	if err := json.Unmarshal(raw, &head); err != nil {
 		return nil, err
+	}
+	if head.APIVersion != apiVersion {
+		return nil, fmt.Errorf("apiVersion is %q, not %s", head.APIVersion, apiVersion)
 	}
 	var plan componentPlan
 	var err error

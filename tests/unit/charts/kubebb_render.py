@@ -102,6 +102,7 @@ def a_plan(folder: Path, *, name: str = "pictures", namespace: str = "sd-demo", 
     """A file with a ComponentPlan; `set_string` stands for what YAML calls set-string."""
     spelt = {key.replace("_", "-"): value for key, value in override.items()}
     plan = {
+        "apiVersion": "core.kubebb.k8s.com.cn/v1alpha1",
         "kind": "ComponentPlan",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"name": name, "override": spelt},

@@ -102,6 +102,14 @@ def test_a_field_that_the_api_does_not_have_is_refused_by_name(
     assert f'unknown field "spec.{new}"' in done.stderr
 
 
+def test_a_plan_of_another_api_is_refused(tmp_path: Path) -> None:
+    plan = kubebb_render.a_plan(tmp_path)
+    plan.write_text(plan.read_text().replace("core.kubebb.k8s.com.cn/v1alpha1", "core.kubebb.io/v2"))
+    done = kubebb_render.run("plan", ROOT / "charts" / "sd-plugin-basic", plan)
+    assert done.returncode == 1
+    assert 'apiVersion is "core.kubebb.io/v2", not core.kubebb.k8s.com.cn/v1alpha1' in done.stderr
+
+
 def test_fields_of_a_subscription_are_none_of_a_plan(tmp_path: Path) -> None:
     plan = kubebb_render.a_plan(tmp_path)
     plan.write_text(plan.read_text().replace("spec:\n", "spec:\n  schedule: 0 3 * * 0\n"))
@@ -138,10 +146,14 @@ def test_every_field_of_the_api_is_known(tmp_path: Path) -> None:
             )
             spec[field] = examples.get(field, plain)
         path = tmp_path / f"{kind}.yaml"
-        metadata = {"name": "basic", "namespace": "ns", "labels": {"a": "b"}, "annotations": {"a": "b"}}
-        path.write_text(
-            yaml.safe_dump({"kind": kind, "metadata": metadata, "spec": spec, "status": {"x": 1}})
-        )
+        plan = {
+            "apiVersion": "core.kubebb.k8s.com.cn/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": "basic", "namespace": "ns", "labels": {"a": "b"}, "annotations": {"a": "b"}},
+            "spec": spec,
+            "status": {"x": 1},
+        }
+        path.write_text(yaml.safe_dump(plan))
         assert kubebb_render.told("plan", ROOT / "charts" / "sd-plugin-basic", path)["manifest"]
 
 
