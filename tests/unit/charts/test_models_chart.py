@@ -299,7 +299,11 @@ def test_the_test_names_an_empty_volume(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["https://", "http://:80/a", "https://user:word@hub.example", "https://h?a"]
+    "address",
+    [
+        *("https://", "http://:80/a", "https://user:word@hub.example", "https://h?a"),
+        *("https://m:x", "https://m:65536", "https://[fd00::1", "https://fd00::1"),
+    ],
 )
 @pytest.mark.parametrize("value", ["huggingFaceEndpoint", "githubEndpoint", "mirrors[0]"])
 def test_an_address_that_the_api_server_would_refuse_is_refused(value: str, address: str) -> None:
@@ -314,7 +318,7 @@ def test_an_address_that_the_api_server_would_refuse_is_refused(value: str, addr
 
 
 @pytest.mark.parametrize(
-    "address", ["http://hub.svc", "https://hub.example:8443/a/b@c", "http://[fd00::1]:80"]
+    "address", ["http://hub.svc", "https://hub.example:8443/a/b@c/", "http://[fd00::1]:80", "http://h:65535"]
 )
 def test_an_address_may_have_a_port_and_a_path(address: str) -> None:
     values = ("huggingFaceEndpoint", "githubEndpoint", "mirrors[0]")

@@ -258,7 +258,7 @@ def test_labels_of_a_user_do_not_change_what_is_selected() -> None:
         ("serviceMonitor.interval=often", "interval"),
         ("serviceMonitor.labels.team=a b", "/serviceMonitor/labels/team"),
         ("serviceMonitor.labels.A/b=x", "'/serviceMonitor/labels': additional properties 'A/b' not allowed"),
-        (f"serviceMonitor.labels.{'a' * 254}/b=x", "a/b' does not match"),
+        (f"serviceMonitor.labels.{'a' * 254}/b=x", f"'/serviceMonitor/labels/{'a' * 254}~1b'"),
         ("networkPolicy.apiServerPorts={}", "apiServerPorts"),
     ],
 )
@@ -266,6 +266,22 @@ def test_a_wrong_value_is_refused_by_name(given: str, words: str) -> None:
     done = run("template", RELEASE, str(CHART), "--set", given)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("serviceMonitor.labels.a/b/c=d", "serviceMonitor.labels.x/=d"),
+        f"serviceMonitor.labels.{'a' * 254}/b=x",
+        "gpu.profiles[0].name=l4,gpu.profiles[0].backend=Whole,gpu.profiles[0].memory=1Gi,"
+        f"gpu.profiles[0].nodeSelector.{'a' * 320}=x",
+    ],
+    ids=["two slashes", "no name", "long prefix", "long key"],
+)
+def test_of_a_wrong_key_no_other_place_is_told(given: str) -> None:
+    done = run("template", RELEASE, str(CHART), "--set", given)
+    (place,) = (line for line in done.stderr.splitlines() if line.startswith("- at "))
+    assert "/serviceMonitor/labels" in place or "/gpu/profiles/0/nodeSelector" in place
 
 
 def test_without_the_kinds_of_prometheus_nothing_is_left_out_in_silence() -> None:

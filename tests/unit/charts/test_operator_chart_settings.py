@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from operator_chart import CHART, NAMESPACE, RELEASE, environment, run
+from pydantic import TypeAdapter
 
+from sd_operator.fetch.request import Endpoint
 from sd_operator.settings import Settings
 
 Object = dict[str, Any]
@@ -157,6 +159,7 @@ RIGHT: list[Object] = [
     profiles({**CLAIMED, "deviceClass": "gpu.example.com", "driver": "gpu.example.com"}),
     profiles({**L4, "nodeSelector": {"kubernetes.io/arch": "amd64", "gpu": ""}}),
     profiles({**L4, "tolerations": [{"key": "a", "operator": "Exists"}, {"tolerationSeconds": 30}]}),
+    profiles({**L4, "tolerations": [{"key": "a", "operator": "", "effect": ""}]}),
     {"gpu": {"headroom": "0", "familyMemory": {"SD15": "0.5Gi", "Other": "16Gi"}}},
     {"gpu": {"familyMemory": dict.fromkeys(("SD15", "SD21", "SDXL", "SDXLRefiner"))}},
     {"global": {"imagePullSecrets": [{"name": "mirror"}, {"name": "a.b-c.d"}]}},
@@ -186,7 +189,19 @@ def test_a_setting_from_elsewhere_is_left_to_the_operator(tmp_path: Path) -> Non
 @pytest.mark.parametrize("value", ["huggingFaceEndpoint", "civitaiEndpoint"])
 @pytest.mark.parametrize(
     "address",
-    ["https://", "https:///x", "http://:80", "http://u:p@h/", "https://u@h", "https://h/?a=b", "https://a b"],
+    [
+        *("https://", "https:///x", "http://:80", "http://u:p@h/", "https://u@h", "https://h/?a=b"),
+        *("https://a b", "https://h:port", "https://h:8x/", "https://h:65536", "https://h:99999/a"),
+        *(
+            "https://[",
+            "https://[fd00::1",
+            "https://fd00::1",
+            "https://fd00::1]",
+            "https://[]",
+            "https://h[1]",
+        ),
+        *("https://[::1]x", "https://[::1]:port"),
+    ],
 )
 def test_an_endpoint_that_no_file_could_come_from_is_refused(
     value: str, address: str, tmp_path: Path
@@ -194,11 +209,21 @@ def test_an_endpoint_that_no_file_could_come_from_is_refused(
     manifest, complaint = rendered(tmp_path, {value: address})
     assert not manifest
     assert f"/{value}" in complaint
+    # The Job would look for a host "a%20b".
+    if address != "https://a b":
+        with pytest.raises(ValueError):
+            TypeAdapter(Endpoint).validate_python(address)
 
 
 @pytest.mark.parametrize(
-    "address", ["http://hub.svc", "https://hub.example:8443/a/b@c/", "http://[fd00::1]:80"]
+    "address",
+    [
+        *("http://hub.svc", "https://hub.example:8443/a/b@c/", "http://[fd00::1]:80", "http://h:65535/[a]"),
+        *("http://h:1", "http://h:00080/", "http://h:", "http://h:/x", "http://h:59999", "http://h:60000"),
+        *("http://h:65499", "http://h:65529", "http://[::ffff:10.0.0.1]", "http://[fe80::1%25eth0]:80/"),
+    ],
 )
 def test_an_endpoint_may_have_a_port_and_a_path(address: str, tmp_path: Path) -> None:
+    TypeAdapter(Endpoint).validate_python(address)
     manifest, complaint = rendered(tmp_path, {"huggingFaceEndpoint": address})
     assert manifest, complaint
