@@ -119,6 +119,9 @@ WRONG: list[tuple[Object, str]] = [
     (extra("sdo_workers", "abc"), 'extraEnv: sdo_workers is "abc"'),
     (extra("SDO_RECHECK_SECONDS", "0.5"), 'extraEnv: SDO_RECHECK_SECONDS is "0.5": seconds, 1 or more'),
     (extra("SDO_AUDIT_SECONDS", "5m"), 'extraEnv: SDO_AUDIT_SECONDS is "5m": seconds, 1 or more'),
+    # What the kubelet makes of it is $(NUMBER).
+    (extra("SDO_WORKERS", "$$(NUMBER)"), 'extraEnv: SDO_WORKERS is "$$(NUMBER)"'),
+    (extra("SDO_WORKERS", "$(NUMBER"), 'extraEnv: SDO_WORKERS is "$(NUMBER"'),
     (extra("SDO_KEY_FILE", "/key"), "extraEnv: SDO_KEY_FILE cannot be beside SDO_KEY_SECRET"),
 ]
 
@@ -183,6 +186,21 @@ def test_what_the_chart_takes_the_operator_takes(
 def test_a_setting_from_elsewhere_is_left_to_the_operator(tmp_path: Path) -> None:
     source = {"configMapKeyRef": {"name": "tuning", "key": "workers"}}
     manifest, complaint = rendered(tmp_path, {"extraEnv": [{"name": "SDO_WORKERS", "valueFrom": source}]})
+    assert manifest, complaint
+
+
+@pytest.mark.parametrize("value", ["$(NUMBER)", "1$(NUMBER)", "$$$(NUMBER)"])
+@pytest.mark.parametrize("name", ["SDO_WORKERS", "SDO_RECHECK_SECONDS"])
+def test_what_the_kubelet_puts_into_a_setting_is_left_to_the_operator(
+    name: str, value: str, tmp_path: Path
+) -> None:
+    manifest, complaint = rendered(tmp_path, extra(name, value))
+    assert manifest, complaint
+
+
+def test_taints_of_any_effect_may_be_tolerated(tmp_path: Path) -> None:
+    """As the API has it: no effect is every effect, and no operator is Equal."""
+    manifest, complaint = rendered(tmp_path, {"tolerations": [{"key": "a", "operator": "", "effect": ""}]})
     assert manifest, complaint
 
 
