@@ -2,12 +2,13 @@
 
 values.yaml is the one place where a value is described. The default tells the type; the comment that begins
 with `# --` is the description; and one line `# @schema {…}` above it, a YAML flow mapping, says what
-a default cannot: keywords of JSON schema (draft-07), laid over what was inferred, and four of our own,
+a default cannot: keywords of JSON schema (draft-07), laid over what was inferred, and five of our own,
 
     crd: sdinstances.spec.options    that part of crds/*.yaml, so that a value takes what the field takes
     k8s: tolerations                 a shape of Kubernetes' own (SHAPES)
     image: repository                a part of an image's name (IMAGE)
     gpu: profile                     what the operator is told of GPUs (GPU)
+    web: endpoint                    where files come from (WEB)
 
 An object with keys takes these keys only, and all of them are required. A value that is left out has its
 default before Helm looks at the schema; so what is missing then was set to null, which no template expects.
@@ -31,10 +32,10 @@ MARK, DESCRIBED = "# @schema ", "# -- "
 KEYWORDS = {
     *("type", "enum", "const", "pattern", "minLength", "maxLength", "minimum", "maximum", "multipleOf"),
     *("exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems", "uniqueItems", "items", "contains"),
-    *("minProperties", "maxProperties", "properties", "patternProperties", "propertyNames", "required"),
+    *("minProperties", "maxProperties", "properties", "patternProperties", "required"),
     *("additionalProperties", "anyOf", "allOf", "oneOf", "not", "if", "then", "else", "description"),
 }
-OURS = {"crd", "k8s", "image", "gpu"}
+OURS = {"crd", "k8s", "image", "gpu", "web"}
 NULL = "tag:yaml.org,2002:null"
 # What a schema says of its objects' keys; once it is said, the keys of the default say nothing more.
 SAYS_KEYS = {"additionalProperties", "properties", "patternProperties"}
@@ -89,9 +90,9 @@ SHAPES: dict[str, Schema] = {
     "tolerations": array(
         closed(
             key=STRING,
-            operator={"enum": ["Exists", "Equal", "Lt", "Gt"]},
+            operator={"enum": ["", "Exists", "Equal", "Lt", "Gt"]},
             value=STRING,
-            effect={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
+            effect={"enum": ["", "NoSchedule", "PreferNoSchedule", "NoExecute"]},
             tolerationSeconds=INTEGER,
         )
     ),
@@ -140,6 +141,14 @@ IMAGE: dict[str, Schema] = {
     "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
 }
 
+# Where files come from, as sd_operator/fetch/request.py takes it, but for port 0, which nobody listens on.
+# A port may be left out after its colon.
+PORT = "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6([0-4][0-9]{3}|5([0-4][0-9]{2}|5([0-2][0-9]|3[0-5]))))"
+AUTHORITY = rf"(\[[0-9A-Fa-f:.]+(%[^\s/?#@\[\]]+)?\]|[^\s/?#@:\[\]]+)(:({PORT})?)?"
+WEB: dict[str, Schema] = {
+    "endpoint": {"type": "string", "maxLength": 512, "pattern": rf"^(https?://{AUTHORITY}(/[^\s?#]*)?)?$"}
+}
+
 
 def only_with(backend: str, *required: str, others: tuple[str, ...] = ()) -> Schema:
     """What a profile of one backend needs, and has besides what all profiles have."""
@@ -166,9 +175,11 @@ PROFILE: dict[str, Schema] = {
     "memory": MEMORY,
     "nodeSelector": {
         "type": "object",
-        "propertyNames": {"maxLength": LABEL_KEY["maxLength"]},
-        # Not as a pattern of propertyNames, which Helm refuses without saying where.
-        "patternProperties": {LABEL_KEY["pattern"]: {"type": "string", "maxLength": 63}},
+        # Not by propertyNames, of which Helm says a wrong place.
+        "patternProperties": {
+            LABEL_KEY["pattern"]: {"type": "string", "maxLength": 63},
+            f"^.{{{LABEL_KEY['maxLength'] + 1}}}": {"not": {}},
+        },
         "additionalProperties": False,
     },
     "tolerations": SHAPES["tolerations"],
@@ -192,7 +203,7 @@ GPU: dict[str, Schema] = {
         ],
     },
 }
-NAMED = {"k8s": SHAPES, "image": IMAGE, "gpu": GPU}
+NAMED = {"k8s": SHAPES, "image": IMAGE, "gpu": GPU, "web": WEB}
 
 
 class Mistake(Exception):

@@ -35,6 +35,28 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* Whether a security context asks for more than Pod Security `restricted` lets a pod have: "yes", or nothing.
+     (list podSecurityContext "the version of Kubernetes"). The lists are those of pod-security-admission; what is in
+     them depends on the version. */}}
+{{- define "sd-operator.laxer" -}}
+{{- $pod := index . 0 }}
+{{- $confined := list "RuntimeDefault" "Localhost" }}
+{{- $types := list "" "container_t" "container_init_t" "container_kvm_t" "container_engine_t" }}
+{{- $sysctls := list "kernel.shm_rmid_forced" }}
+{{- range splitList " " "ip_local_port_range ip_local_reserved_ports ip_unprivileged_port_start ping_group_range tcp_fin_timeout tcp_keepalive_intvl tcp_keepalive_probes tcp_keepalive_time tcp_rmem tcp_syncookies tcp_wmem" }}
+{{- $sysctls = append $sysctls (printf "net.ipv4.%s" .) }}
+{{- end }}
+{{- if semverCompare ">=1.37.0-0" (index . 1) }}
+{{- $sysctls = concat $sysctls (list "net.ipv4.tcp_notsent_lowat" "net.ipv4.tcp_slow_start_after_idle") }}
+{{- end }}
+{{- $lax := or (not $pod.runAsNonRoot) (eq (toString $pod.runAsUser) "0") (dig "windowsOptions" "hostProcess" false $pod) }}
+{{- $profiles := list (dig "seccompProfile" "type" "" $pod) (dig "appArmorProfile" "type" "RuntimeDefault" $pod) }}
+{{- range $profiles }}{{ $lax = or $lax (not (has . $confined)) }}{{ end }}
+{{- with $pod.seLinuxOptions }}{{ $lax = or $lax .user .role (not (has (.type | default "") $types)) }}{{ end }}
+{{- range $pod.sysctls }}{{ $lax = or $lax (not (has .name $sysctls)) }}{{ end }}
+{{- if $lax }}yes{{ end }}
+{{- end }}
+
 {{/* Networks as the operator is told them: (list "the value's name" networks). It would end at one that is none, when
      the operator before it has ended already. */}}
 {{- define "sd-operator.networks" -}}
@@ -43,9 +65,14 @@ capabilities: {drop: [ALL]}
 {{- $groups := "[0-9A-Fa-f]{1,4}(:[0-9A-Fa-f]{1,4})" }}
 {{- range $index, $network := index . 1 }}
 {{- $address := splitList "/" $network | first }}
-{{- $prefix := splitList "/" $network | last | int }}
 {{- $good := false }}
 {{- $digits := "" }}
+{{- /* IPv6 may end in the digits of an IPv4 address, which stand for two groups. */}}
+{{- with regexFind (printf ":(%s[.]){3}%s$" $byte $byte) $address }}
+{{- $bytes := splitList "." (trimPrefix ":" .) }}
+{{- $hex := printf ":%02x%02x:%02x%02x" (index $bytes 0 | int) (index $bytes 1 | int) (index $bytes 2 | int) (index $bytes 3 | int) }}
+{{- $address = printf "%s%s" (trimSuffix . $address) $hex }}
+{{- end }}
 {{- if regexMatch (printf "^(%s[.]){3}%s$" $byte $byte) $address }}
 {{- range splitList "." $address }}{{ $digits = printf "%s%02x" $digits (int .) }}{{ end }}
 {{- else if or (regexMatch (printf "^%s{7}$" $groups) $address) (regexMatch (printf "^(%s{0,6})?::(%s{0,6})?$" $groups $groups) $address) }}
@@ -57,12 +84,14 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if and (contains "::" $address) (lt $missing 1) }}{{ $digits = "" }}{{ end }}
 {{- end }}
-{{- if and $digits (le $prefix (mul 4 (len $digits) | int)) }}
+{{- $bits := mul 4 (len $digits) | int }}
+{{- $prefix := contains "/" $network | ternary (splitList "/" $network | last | int) $bits }}
+{{- if and $digits (le $prefix $bits) }}
 {{- $edge := index (list "" "[08]" "[048Cc]" "[02468ACEace]") (mod $prefix 4 | int) }}
 {{- $good = regexMatch (printf "^.{%d}%s0*$" (div $prefix 4 | int) $edge) $digits }}
 {{- end }}
 {{- if not $good }}
-{{- fail (printf "%s[%d]: %q is no network: a CIDR such as 10.0.0.0/8 or fd00::/8 is wanted, with no bit set beyond its prefix" $of $index $network) }}
+{{- fail (printf "%s[%d]: %q is no network: an address, or a CIDR such as 10.0.0.0/8 or fd00::/8, is wanted, with no bit set beyond its prefix" $of $index $network) }}
 {{- end }}
 {{- end }}
 {{- join "," (index . 1) }}

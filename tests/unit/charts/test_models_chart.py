@@ -191,7 +191,14 @@ def test_the_notes_name_no_chart_that_helm_would_look_for_in_vain() -> None:
     assert "--reset-then-reuse-values" in command
 
 
-@pytest.mark.parametrize("switched_on", [("sd15",), ("sdxl", "sd15"), ("sdxl", "upscalers")], ids=len)
+@pytest.mark.parametrize(
+    "switched_on",
+    [
+        *(("sd15",), ("sdxl", "sd15"), ("sdxl", "upscalers")),
+        *(("upscalers",), ("annotators", "sd15-controlnets", "sdxl-controlnets")),
+    ],
+    ids="+".join,
+)
 def test_the_values_in_the_notes_say_each_thing_once_and_are_taken(
     switched_on: tuple[str, ...], tmp_path: pathlib.Path
 ) -> None:
@@ -200,18 +207,23 @@ def test_the_values_in_the_notes_say_each_thing_once_and_are_taken(
         said.split("these values of the chart sd-instance do it:\n\n", 1)[1].split("\n\n", 1)[0].splitlines()
     )
     keys = [line.split(":", 1)[0].strip() for line in lines]
-    assert [key for key in keys if not key.startswith("#")] == ["models", "existingModels", "checkpoint"]
-    assert all(f"{{bundle: {key}, file: base}}" in said for key in switched_on if key.startswith("sd"))
+    checkpoints = [key for key in switched_on if key in ("sd15", "sdxl")]
+    wanted = ["models", "existingModels", "checkpoint"] if checkpoints else ["existingModels"]
+    assert [key for key in keys if not key.startswith("#")] == wanted
+    assert all(f"{{bundle: {key}, file: base}}" in said for key in checkpoints)
+    assert ("needs a checkpoint too" in said) == (not checkpoints)
     values = tmp_path / "values.yaml"
     values.write_text("\n".join(lines))
-    (instance,) = (
-        each
-        for each in charts.manifests(
-            charts.rendered(ROOT / "charts" / "sd-instance", "--values", str(values))
-        )
-        if each["kind"] == "SDInstance"
-    )
-    assert {each["name"] for each in instance["spec"]["models"]} == set(switched_on)
+    found = charts.manifests(charts.rendered(ROOT / "charts" / "sd-instance", "--values", str(values)))
+    (instance,) = (each for each in found if each["kind"] == "SDInstance")
+    made = {each["metadata"]["name"]: each["spec"] for each in found if each["kind"] == "ModelBundle"}
+    assert {each["name"] for each in instance["spec"]["models"]} == {*switched_on, *made}
+    # The checkpoint is a file of a bundle that has it.
+    checkpoint = instance["spec"]["checkpoint"]
+    files = {key: entry["files"] for key, entry in CATALOGUE.items() if key in switched_on}
+    files |= {name: spec["files"] for name, spec in made.items()}
+    (file,) = (each for each in files[checkpoint["bundle"]] if each["name"] == checkpoint["file"])
+    assert file["type"] == "Checkpoint"
 
 
 SHA = "ab" * 32
@@ -287,7 +299,11 @@ def test_the_test_names_an_empty_volume(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["https://", "http://:80/a", "https://user:word@hub.example", "https://h?a"]
+    "address",
+    [
+        *("https://", "http://:80/a", "https://user:word@hub.example", "https://h?a"),
+        *("https://m:x", "https://m:65536", "https://[fd00::1", "https://fd00::1"),
+    ],
 )
 @pytest.mark.parametrize("value", ["huggingFaceEndpoint", "githubEndpoint", "mirrors[0]"])
 def test_an_address_that_the_api_server_would_refuse_is_refused(value: str, address: str) -> None:
@@ -302,7 +318,7 @@ def test_an_address_that_the_api_server_would_refuse_is_refused(value: str, addr
 
 
 @pytest.mark.parametrize(
-    "address", ["http://hub.svc", "https://hub.example:8443/a/b@c", "http://[fd00::1]:80"]
+    "address", ["http://hub.svc", "https://hub.example:8443/a/b@c/", "http://[fd00::1]:80", "http://h:65535"]
 )
 def test_an_address_may_have_a_port_and_a_path(address: str) -> None:
     values = ("huggingFaceEndpoint", "githubEndpoint", "mirrors[0]")

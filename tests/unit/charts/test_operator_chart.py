@@ -28,6 +28,7 @@ from sd_operator.settings import Settings, parse_networks
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
 #: Settings that the chart leaves at their defaults; `extraEnv` sets them.
 LEFT = {"SDO_WORKERS", "SDO_RECHECK_SECONDS", "SDO_AUDIT_SECONDS"}
+SYSCTLS = "podSecurityContext.sysctls"
 
 
 def test_lint_is_clean() -> None:
@@ -151,10 +152,9 @@ def test_whatever_the_release_is_called_its_names_begin_with_it_and_fit(release:
 @pytest.mark.parametrize("word", ["true", "null", "no", "123", "1e3", "0x1f"])
 def test_a_name_that_yaml_reads_as_something_else_stays_a_name(word: str) -> None:
     words = (f"watchNamespace={word}", f"priorityClassName={word}")
-    # No release of this chart begins with a digit.
-    release = word if word.isalpha() else RELEASE
+    # A release's name may begin with a digit from this version on.
     done = run(
-        *("template", release, str(CHART), "--namespace", word),
+        *("template", word, str(CHART), "--namespace", word, "--kube-version", "1.36.0"),
         *(option for each in words for option in ("--set-string", each)),
         *(option for each in EVERYTHING for option in ("--set", each)),
     )
@@ -165,22 +165,36 @@ def test_a_name_that_yaml_reads_as_something_else_stays_a_name(word: str) -> Non
         metadata = manifest["metadata"]
         assert isinstance(metadata["name"], str)
         assert metadata.get("namespace", word) == word
-        assert metadata["labels"]["app.kubernetes.io/instance"] == release
+        assert metadata["labels"]["app.kubernetes.io/instance"] == word
         for subject in manifest.get("subjects", []):
             assert subject["namespace"] == word
         if manifest["kind"] == "Deployment":
             pod = manifest["spec"]["template"]["spec"]
-            assert (pod["serviceAccountName"], pod["priorityClassName"]) == (release, word)
+            assert (pod["serviceAccountName"], pod["priorityClassName"]) == (word, word)
         if manifest["kind"] == "NetworkPolicy":
             (peer,) = manifest["spec"]["egress"][2]["to"]
             assert peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] == word
 
 
-@pytest.mark.parametrize("release", ["a.b", "1abc", "123"])
-def test_a_release_name_that_no_service_can_begin_with_is_refused(release: str) -> None:
-    done = run("template", release, str(CHART))
+@pytest.mark.parametrize(
+    ("release", "version", "why"),
+    [
+        *((name, "1.37.2", "must have only a-z, 0-9 and -") for name in ("a.b", "1.b")),
+        *((name, "1.35.4", "must begin with a letter before Kubernetes 1.36") for name in ("1abc", "123")),
+    ],
+)
+def test_a_release_name_that_no_service_can_begin_with_is_refused(
+    release: str, version: str, why: str
+) -> None:
+    done = run("template", release, str(CHART), "--kube-version", version)
     assert done.returncode != 0
-    assert f'the release name is "{release}": a Service called {release}-metrics' in done.stderr
+    assert f'the release name is "{release}": a Service called {release}-metrics {why}' in done.stderr
+
+
+@pytest.mark.parametrize("version", ["1.36.0", "1.36.0-rc.0", "1.37.2-gke.100"])
+def test_a_release_name_may_begin_with_a_digit_where_services_may(version: str) -> None:
+    done = run("template", "9sd", str(CHART), "--kube-version", version)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -188,6 +202,7 @@ def test_a_release_name_that_no_service_can_begin_with_is_refused(release: str) 
     [
         *("10.0.0.0/99", "10.0.0.1/8", "300.0.0.0/8", "10.0.0/8", "010.0.0.0/8"),
         *(":::/1", "1::2::3/64", "1:2:3/64", "fd00::/129", "1:2:3:4::5:6:7:8/64"),
+        *("10.0.0", "10.0.0.256", "1:2:3", "::ffff:10.0.0.1/104", "::ffff:010.0.0.0/104", "1.2.3.4::/32"),
     ],
 )
 @pytest.mark.parametrize("value", ["allowedNetworks", "refusedNetworks"])
@@ -203,6 +218,7 @@ def test_every_network_that_the_operator_takes_is_taken() -> None:
     networks = (
         *("0.0.0.0/0", "10.0.0.0/8", "192.168.4.0/22", "255.255.255.255/32", "128.0.0.0/1"),
         *("::/0", "fd00::/8", "::1/128", "1:2:3:4:5:6:7:8/128", "2001:DB8::/32", "1:2:3:4:5:6:7::/112"),
+        *("10.0.0.1", "::1", "::", "::ffff:10.0.0.0/104", "1:2:3:4:5:6:1.2.3.4", "::255.255.255.255/128"),
     )
     told = environment(f"fetch.allowedNetworks={{{','.join(networks)}}}")["SDO_FETCH_ALLOWED_NETWORKS"]
     assert told == ",".join(networks)
@@ -258,7 +274,7 @@ def test_labels_of_a_user_do_not_change_what_is_selected() -> None:
         ("serviceMonitor.interval=often", "interval"),
         ("serviceMonitor.labels.team=a b", "/serviceMonitor/labels/team"),
         ("serviceMonitor.labels.A/b=x", "'/serviceMonitor/labels': additional properties 'A/b' not allowed"),
-        (f"serviceMonitor.labels.{'a' * 254}/b=x", "a/b' does not match"),
+        (f"serviceMonitor.labels.{'a' * 254}/b=x", f"'/serviceMonitor/labels/{'a' * 254}~1b'"),
         ("networkPolicy.apiServerPorts={}", "apiServerPorts"),
     ],
 )
@@ -266,6 +282,22 @@ def test_a_wrong_value_is_refused_by_name(given: str, words: str) -> None:
     done = run("template", RELEASE, str(CHART), "--set", given)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("serviceMonitor.labels.a/b/c=d", "serviceMonitor.labels.x/=d"),
+        f"serviceMonitor.labels.{'a' * 254}/b=x",
+        "gpu.profiles[0].name=l4,gpu.profiles[0].backend=Whole,gpu.profiles[0].memory=1Gi,"
+        f"gpu.profiles[0].nodeSelector.{'a' * 320}=x",
+    ],
+    ids=["two slashes", "no name", "long prefix", "long key"],
+)
+def test_of_a_wrong_key_no_other_place_is_told(given: str) -> None:
+    done = run("template", RELEASE, str(CHART), "--set", given)
+    (place,) = (line for line in done.stderr.splitlines() if line.startswith("- at "))
+    assert "/serviceMonitor/labels" in place or "/gpu/profiles/0/nodeSelector" in place
 
 
 def test_without_the_kinds_of_prometheus_nothing_is_left_out_in_silence() -> None:
@@ -285,6 +317,11 @@ def test_without_the_kinds_of_prometheus_nothing_is_left_out_in_silence() -> Non
         ("podSecurityContext.runAsUser=0", "laxer than Pod Security restricted"),
         ("podSecurityContext.seccompProfile.type=Unconfined", "laxer than Pod Security restricted"),
         ("podSecurityContext.appArmorProfile.type=Unconfined", "laxer than Pod Security restricted"),
+        ("podSecurityContext.seLinuxOptions.type=spc_t", "laxer than Pod Security restricted"),
+        ("podSecurityContext.seLinuxOptions.user=system_u", "laxer than Pod Security restricted"),
+        ("podSecurityContext.seLinuxOptions.role=system_r", "laxer than Pod Security restricted"),
+        (f"{SYSCTLS}[0].name=kernel.sem,{SYSCTLS}[0].value=250 32000", "laxer than Pod Security restricted"),
+        ("podSecurityContext.windowsOptions.hostProcess=true", "laxer than Pod Security restricted"),
         ("prometheusRule.enabled=true", "prometheusRule.enabled without serviceMonitor.enabled"),
         ("podSecurityContext.seccompProfile=null", "laxer than Pod Security restricted"),
         ("runtimeImage.tag=latest", "runtimeImage.tag is latest"),
@@ -301,6 +338,10 @@ def test_what_is_unsafe_is_warned_of(given: str, words: str) -> None:
         # The cluster chooses.
         ("podSecurityContext.runAsUser=null", "podSecurityContext.runAsGroup=null"),
         ("podSecurityContext.seccompProfile.type=Localhost",),
+        (f"{SYSCTLS}[0].name=net.ipv4.tcp_rmem", f"{SYSCTLS}[0].value=4096 65536 1048576"),
+        ("podSecurityContext.seLinuxOptions.level=s0:c1", "podSecurityContext.seLinuxOptions.type="),
+        ("podSecurityContext.seLinuxOptions.type=container_engine_t",),
+        ("podSecurityContext.windowsOptions.hostProcess=false",),
         ("prometheusRule.enabled=true", "serviceMonitor.enabled=true"),
     ],
 )

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from operator_chart import CHART, NAMESPACE, RELEASE, environment, run
+from pydantic import TypeAdapter
 
+from sd_operator.fetch.request import Endpoint
 from sd_operator.settings import Settings
 
 Object = dict[str, Any]
@@ -117,6 +119,9 @@ WRONG: list[tuple[Object, str]] = [
     (extra("sdo_workers", "abc"), 'extraEnv: sdo_workers is "abc"'),
     (extra("SDO_RECHECK_SECONDS", "0.5"), 'extraEnv: SDO_RECHECK_SECONDS is "0.5": seconds, 1 or more'),
     (extra("SDO_AUDIT_SECONDS", "5m"), 'extraEnv: SDO_AUDIT_SECONDS is "5m": seconds, 1 or more'),
+    # What the kubelet makes of it is $(NUMBER).
+    (extra("SDO_WORKERS", "$$(NUMBER)"), 'extraEnv: SDO_WORKERS is "$$(NUMBER)"'),
+    (extra("SDO_WORKERS", "$(NUMBER"), 'extraEnv: SDO_WORKERS is "$(NUMBER"'),
     (extra("SDO_KEY_FILE", "/key"), "extraEnv: SDO_KEY_FILE cannot be beside SDO_KEY_SECRET"),
 ]
 
@@ -157,6 +162,7 @@ RIGHT: list[Object] = [
     profiles({**CLAIMED, "deviceClass": "gpu.example.com", "driver": "gpu.example.com"}),
     profiles({**L4, "nodeSelector": {"kubernetes.io/arch": "amd64", "gpu": ""}}),
     profiles({**L4, "tolerations": [{"key": "a", "operator": "Exists"}, {"tolerationSeconds": 30}]}),
+    profiles({**L4, "tolerations": [{"key": "a", "operator": "", "effect": ""}]}),
     {"gpu": {"headroom": "0", "familyMemory": {"SD15": "0.5Gi", "Other": "16Gi"}}},
     {"gpu": {"familyMemory": dict.fromkeys(("SD15", "SD21", "SDXL", "SDXLRefiner"))}},
     {"global": {"imagePullSecrets": [{"name": "mirror"}, {"name": "a.b-c.d"}]}},
@@ -183,10 +189,37 @@ def test_a_setting_from_elsewhere_is_left_to_the_operator(tmp_path: Path) -> Non
     assert manifest, complaint
 
 
+@pytest.mark.parametrize("value", ["$(NUMBER)", "1$(NUMBER)", "$$$(NUMBER)"])
+@pytest.mark.parametrize("name", ["SDO_WORKERS", "SDO_RECHECK_SECONDS"])
+def test_what_the_kubelet_puts_into_a_setting_is_left_to_the_operator(
+    name: str, value: str, tmp_path: Path
+) -> None:
+    manifest, complaint = rendered(tmp_path, extra(name, value))
+    assert manifest, complaint
+
+
+def test_taints_of_any_effect_may_be_tolerated(tmp_path: Path) -> None:
+    """As the API has it: no effect is every effect, and no operator is Equal."""
+    manifest, complaint = rendered(tmp_path, {"tolerations": [{"key": "a", "operator": "", "effect": ""}]})
+    assert manifest, complaint
+
+
 @pytest.mark.parametrize("value", ["huggingFaceEndpoint", "civitaiEndpoint"])
 @pytest.mark.parametrize(
     "address",
-    ["https://", "https:///x", "http://:80", "http://u:p@h/", "https://u@h", "https://h/?a=b", "https://a b"],
+    [
+        *("https://", "https:///x", "http://:80", "http://u:p@h/", "https://u@h", "https://h/?a=b"),
+        *("https://a b", "https://h:port", "https://h:8x/", "https://h:65536", "https://h:99999/a"),
+        *(
+            "https://[",
+            "https://[fd00::1",
+            "https://fd00::1",
+            "https://fd00::1]",
+            "https://[]",
+            "https://h[1]",
+        ),
+        *("https://[::1]x", "https://[::1]:port"),
+    ],
 )
 def test_an_endpoint_that_no_file_could_come_from_is_refused(
     value: str, address: str, tmp_path: Path
@@ -194,11 +227,21 @@ def test_an_endpoint_that_no_file_could_come_from_is_refused(
     manifest, complaint = rendered(tmp_path, {value: address})
     assert not manifest
     assert f"/{value}" in complaint
+    # The Job would look for a host "a%20b".
+    if address != "https://a b":
+        with pytest.raises(ValueError):
+            TypeAdapter(Endpoint).validate_python(address)
 
 
 @pytest.mark.parametrize(
-    "address", ["http://hub.svc", "https://hub.example:8443/a/b@c/", "http://[fd00::1]:80"]
+    "address",
+    [
+        *("http://hub.svc", "https://hub.example:8443/a/b@c/", "http://[fd00::1]:80", "http://h:65535/[a]"),
+        *("http://h:1", "http://h:00080/", "http://h:", "http://h:/x", "http://h:59999", "http://h:60000"),
+        *("http://h:65499", "http://h:65529", "http://[::ffff:10.0.0.1]", "http://[fe80::1%25eth0]:80/"),
+    ],
 )
 def test_an_endpoint_may_have_a_port_and_a_path(address: str, tmp_path: Path) -> None:
+    TypeAdapter(Endpoint).validate_python(address)
     manifest, complaint = rendered(tmp_path, {"huggingFaceEndpoint": address})
     assert manifest, complaint

@@ -88,6 +88,10 @@ def made(text: str) -> dict[str, Any]:
             "# @schema {image: repository, minLength: 1}\n# -- D.\na: x\n",
             {"description": "D.", **chart_schema.IMAGE["repository"], "minLength": 1},
         ),
+        (
+            "# @schema {web: endpoint, minLength: 1}\n# -- D.\na: https://x\n",
+            {"description": "D.", **chart_schema.WEB["endpoint"], "minLength": 1},
+        ),
     ],
 )
 def test_a_value_becomes_a_schema(text: str, expected: dict[str, Any]) -> None:
