@@ -152,6 +152,7 @@ def test_a_crash_loop_and_a_broken_contract_are_told_and_pictures_go_on(kube: Ku
 def test_the_old_pods_serve_on_when_a_plugin_cannot_be_had(
     kube: Kube, name: str, type_: str, words: str
 ) -> None:
+    rolled_out(kube, "controlnet-basic")
     before = uids(kube)
     use(kube, "controlnet-basic", name)
     said = kube.wait(
