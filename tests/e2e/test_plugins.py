@@ -118,7 +118,6 @@ def test_a_run_that_hangs_ends_at_its_deadline_and_the_others_go_on(
     kube.wait(lambda: detect(url, "e2e_quick", picture)[0] == 200, "a new worker of the plugin", 30)
 
 
-@pytest.mark.long
 def test_a_crash_loop_and_a_broken_contract_are_told_and_pictures_go_on(kube: Kube, picture: str) -> None:
     use(kube, "controlnet-basic", "crashing", "breaking")
     expected = {"crashing": ("NotAnswering", "on strike"), "breaking": ("ContractBroken", "contract")}

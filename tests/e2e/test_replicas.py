@@ -58,7 +58,6 @@ def job(seed: int) -> dict[str, Any]:
     return {"kind": "txt2img", "parameters": parameters}
 
 
-@pytest.mark.long
 def test_fifty_jobs_are_polled_at_any_replica(kube: Kube) -> None:
     pods = addresses(kube)
     assert len(pods) == 3

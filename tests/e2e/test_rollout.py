@@ -76,7 +76,6 @@ def test_a_pod_that_cannot_load_leaves_the_old_pod_serving_and_says_why(kube: Ku
     assert uids(kube) == before
 
 
-@pytest.mark.long
 def test_drain_finishes_what_was_accepted_and_refuses_the_rest_with_503(kube: Kube) -> None:
     patch(kube, '{"rollout": {"strategy": "Drain"}}')
     kube.wait_condition("sdinstance", "shapes", "Ready", seconds=240)
